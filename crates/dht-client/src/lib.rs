@@ -1,0 +1,1 @@
+//! Which node holds a key, connections, retries; a method for each request.

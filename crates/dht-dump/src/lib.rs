@@ -1,0 +1,1 @@
+//! Dump files: read, write, replace atomically. No store, no wire.

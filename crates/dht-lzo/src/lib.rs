@@ -1,0 +1,1 @@
+//! LZO1X compression: bytes to bytes, nothing else.

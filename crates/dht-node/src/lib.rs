@@ -1,0 +1,1 @@
+//! The node: sockets, workers, handlers, start and stop.

@@ -1,0 +1,1 @@
+//! Records in memory, shared by all workers. No wire types, no files.

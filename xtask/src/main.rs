@@ -1,0 +1,3 @@
+//! Checks of the project itself.
+
+fn main() {}
