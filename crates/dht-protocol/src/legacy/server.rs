@@ -1,0 +1,276 @@
+//! A client's byte stream, cut into requests.
+//!
+//! ```text
+//!        +-> Code -> [Channel] -> [Key] -> [Tail] -> request, or 409 -+
+//!        |              |           |        |                        |
+//!        |              +---- Skip: an array that is not kept --------+
+//!        +------------------------------------------------------------+
+//! ```
+//!
+//! Channel and key are copied into the state as they arrive, so at most one array waits in the
+//! caller's buffer: a tail within its limit. An array beyond its limit is thrown away while it
+//! arrives. Invariant: the caller never has to hold more than `ARRAY_BYTES_MAX + 8` bytes.
+
+use dht_types::{CHANNEL_NAME_BYTES_MAX, ChannelName, Key, KeyError};
+
+use super::requests::{Args, KeyField, TailKind, Value};
+use super::{ARRAY_BYTES_MAX, Command, Request, Status};
+
+/// What a node accepts.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Longest value of a Put, in bytes: `batch_size` - 32. Source: spec `protocol-legacy` 3.
+    pub put_value_bytes_max: usize,
+}
+
+/// Why the connection has to be closed, without a word. Source: spec `protocol-legacy` 14.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CloseReason {
+    /// Nobody knows how many argument bytes follow an unknown code.
+    #[error("unknown command code {0}")]
+    UnknownCommand(u32),
+    /// An array over `ARRAY_BYTES_MAX`.
+    #[error("array of {0} bytes; at most {ARRAY_BYTES_MAX} are accepted")]
+    ArrayTooLong(u64),
+    /// The key is not 16 hex digits.
+    #[error("malformed key: {0}")]
+    MalformedKey(KeyError),
+    /// A batch that does not decompress, or has no records' shape.
+    #[error("malformed batch: {0}")]
+    MalformedBatch(super::batch::BatchError),
+}
+
+/// What the bytes so far amount to.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Parsed<'a> {
+    /// More bytes, please; those that were not taken have to be offered again.
+    Incomplete,
+    /// A request, to be answered before the next one is asked for.
+    Request(Request<'a>),
+    /// A request that is answered with this status and nothing else.
+    Refused(Command, Status),
+    /// The connection is beyond repair.
+    Close(CloseReason),
+}
+
+/// Reads the requests of one connection.
+#[derive(Debug)]
+pub struct Server {
+    limits: Limits,
+    stage: Stage,
+    command: Command,
+    channel: ChannelField,
+    key: KeyField,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    Code,
+    Channel,
+    Key,
+    Tail,
+    /// Throws away so many bytes, then goes on.
+    Skip {
+        left: u64,
+        then: AfterSkip,
+    },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum AfterSkip {
+    Key,
+    Tail,
+    Finish { tail_bytes: u64 },
+    Close { array_bytes: u64 },
+}
+
+/// A channel's name as far as it is needed: in place if it can be one.
+#[derive(Debug)]
+struct ChannelField {
+    bytes: [u8; CHANNEL_NAME_BYTES_MAX],
+    /// `None`: it was too long to be a name.
+    len: Option<usize>,
+}
+
+/// A step of the state machine: either more to do, or the last part is there.
+enum Step<'a> {
+    Go(Stage),
+    Finish(Value<'a>),
+    Incomplete,
+    Close(CloseReason),
+}
+
+impl Server {
+    /// Starts before the first command code.
+    #[must_use]
+    pub const fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            stage: Stage::Code,
+            command: Command::GetVersion,
+            channel: ChannelField { bytes: [0; CHANNEL_NAME_BYTES_MAX], len: Some(0) },
+            key: KeyField::Key(Key(0)),
+        }
+    }
+
+    /// Whether the next byte is the first of a command code.
+    #[must_use]
+    pub const fn is_between_requests(&self) -> bool {
+        matches!(self.stage, Stage::Code)
+    }
+
+    /// Takes bytes from the front of `input` up to the end of one request.
+    pub fn next<'a>(&'a mut self, input: &mut &'a [u8]) -> Parsed<'a> {
+        loop {
+            let step = match self.stage {
+                Stage::Code => self.code(input),
+                Stage::Channel => self.channel(input),
+                Stage::Key => self.key(input),
+                Stage::Tail => self.tail(input),
+                Stage::Skip { left, then } => skip(left, then, input),
+            };
+            match step {
+                Step::Go(stage) => self.stage = stage,
+                Step::Incomplete => return Parsed::Incomplete,
+                Step::Close(reason) => return Parsed::Close(reason),
+                Step::Finish(tail) => return self.finish(tail),
+            }
+        }
+    }
+
+    fn code<'a>(&mut self, input: &mut &'a [u8]) -> Step<'a> {
+        let Some((code, rest)) = input.split_first_chunk() else { return Step::Incomplete };
+        *input = rest;
+        let code = u32::from_le_bytes(*code);
+        match Command::from_code(code) {
+            None => Step::Close(CloseReason::UnknownCommand(code)),
+            Some(command) => {
+                self.command = command;
+                self.channel.len = Some(0);
+                Step::Go(Stage::Channel)
+            }
+        }
+    }
+
+    fn channel<'a>(&mut self, input: &mut &'a [u8]) -> Step<'a> {
+        if !self.command.shape().channel {
+            return Step::Go(Stage::Key);
+        }
+        match array(input, CHANNEL_NAME_BYTES_MAX) {
+            Array::Incomplete => Step::Incomplete,
+            Array::Kept(name) => {
+                self.channel.bytes[..name.len()].copy_from_slice(name);
+                self.channel.len = Some(name.len());
+                Step::Go(Stage::Key)
+            }
+            Array::Skip(len) => {
+                self.channel.len = None;
+                Step::Go(skip_array(len, AfterSkip::Key))
+            }
+        }
+    }
+
+    fn key<'a>(&mut self, input: &mut &'a [u8]) -> Step<'a> {
+        if !self.command.shape().key {
+            return Step::Go(Stage::Tail);
+        }
+        match array(input, Key::HEX_BYTES) {
+            Array::Incomplete => Step::Incomplete,
+            Array::Kept(text) => {
+                self.key = Key::from_hex(text).map_or_else(KeyField::Malformed, KeyField::Key);
+                Step::Go(Stage::Tail)
+            }
+            Array::Skip(len) => {
+                let len_seen = usize::try_from(len).unwrap_or(usize::MAX);
+                self.key = KeyField::Malformed(KeyError::Length(len_seen));
+                Step::Go(skip_array(len, AfterSkip::Tail))
+            }
+        }
+    }
+
+    fn tail<'a>(&self, input: &mut &'a [u8]) -> Step<'a> {
+        let (max, kind) = match self.command.shape().tail {
+            None => return Step::Finish(Value::Bytes(&[])),
+            Some(kind @ TailKind::Value) => (self.limits.put_value_bytes_max, kind),
+            Some(kind @ TailKind::Array) => (ARRAY_BYTES_MAX, kind),
+        };
+        match (array(input, max), kind) {
+            (Array::Incomplete, _) => Step::Incomplete,
+            (Array::Kept(bytes), _) => Step::Finish(Value::Bytes(bytes)),
+            (Array::Skip(len), TailKind::Value) => {
+                Step::Go(Stage::Skip { left: len, then: AfterSkip::Finish { tail_bytes: len } })
+            }
+            (Array::Skip(len), TailKind::Array) => {
+                Step::Go(Stage::Skip { left: len, then: AfterSkip::Close { array_bytes: len } })
+            }
+        }
+    }
+
+    /// All arguments are read; only now are they judged.
+    fn finish<'a>(&'a mut self, tail: Value<'a>) -> Parsed<'a> {
+        self.stage = Stage::Code;
+        let mut args = Args { channel: "", key: self.key, tail };
+        if self.command.shape().channel {
+            let name = self.channel.len.map(|len| ChannelName::check(&self.channel.bytes[..len]));
+            match name {
+                Some(Ok(name)) => args.channel = name,
+                _ => return Parsed::Refused(self.command, Status::BadChannelName),
+            }
+        }
+        match Request::from_args(self.command, args) {
+            Ok(request) => Parsed::Request(request),
+            Err(reason) => Parsed::Close(reason),
+        }
+    }
+}
+
+enum Array<'a> {
+    Incomplete,
+    Kept(&'a [u8]),
+    /// Longer than wanted; its length was taken from the input, its bytes were not.
+    Skip(u64),
+}
+
+/// Takes a whole array of at most `max` bytes from the front of `input`, or nothing.
+fn array<'a>(input: &mut &'a [u8], max: usize) -> Array<'a> {
+    let Some((len, rest)) = input.split_first_chunk() else { return Array::Incomplete };
+    let len = u64::from_le_bytes(*len);
+    let Some(within) = usize::try_from(len).ok().filter(|len| *len <= max) else {
+        *input = rest;
+        return Array::Skip(len);
+    };
+    match rest.split_at_checked(within) {
+        None => Array::Incomplete,
+        Some((bytes, rest)) => {
+            *input = rest;
+            Array::Kept(bytes)
+        }
+    }
+}
+
+/// Throws away an array that is no channel or key, and closes behind one over the general limit.
+fn skip_array(len: u64, then: AfterSkip) -> Stage {
+    let closes = len > ARRAY_BYTES_MAX as u64;
+    Stage::Skip {
+        left: len,
+        then: if closes { AfterSkip::Close { array_bytes: len } } else { then },
+    }
+}
+
+fn skip<'a>(left: u64, then: AfterSkip, input: &mut &'a [u8]) -> Step<'a> {
+    let taken = usize::try_from(left).map_or(input.len(), |left| left.min(input.len()));
+    *input = &input[taken..];
+    let left = left - taken as u64;
+    match then {
+        _ if left > 0 && taken == 0 => Step::Incomplete,
+        _ if left > 0 => Step::Go(Stage::Skip { left, then }),
+        AfterSkip::Key => Step::Go(Stage::Key),
+        AfterSkip::Tail => Step::Go(Stage::Tail),
+        AfterSkip::Finish { tail_bytes } => Step::Finish(Value::TooLong(tail_bytes)),
+        AfterSkip::Close { array_bytes } => Step::Close(CloseReason::ArrayTooLong(array_bytes)),
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests.rs"]
+mod tests;
