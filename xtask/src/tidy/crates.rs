@@ -228,7 +228,8 @@ mod tests {
     #[test]
     fn a_dependency_has_its_reason_beside_or_above_it() {
         let text = "[dependencies]\n# why\na = { workspace = true }\n\
-                    b = { workspace = true } # why\nc = { workspace = true }\n[dependencies.d]\nworkspace = true\n";
+                    b = { workspace = true } # why\n\
+                    c = { workspace = true }\n[dependencies.d]\nworkspace = true\n";
         let findings = found("dht-node", text);
         assert_eq!(findings.len(), 2, "{findings:?}");
         assert!(findings[0].starts_with("5 c: say"), "{findings:?}");
