@@ -74,7 +74,7 @@ fn check_unsafe(path: &str, lines: &[Line], allowed: &[&str], findings: &mut Vec
             let text = "unsafe outside the files that may have it; find a safe way, or add the \
                         file with a reason to UNSAFE_FILES in xtask/src/tidy/source.rs";
             findings.push(Finding::new(path, at + 1, text));
-        } else if !has_safety_comment(lines, at) {
+        } else if !is_function_type(&line.code) && !has_safety_comment(lines, at) {
             let text = format!(
                 "unsafe without its reason; write `// SAFETY: ...` at most {SAFETY_LINES_ABOVE} \
                  lines above it"
@@ -82,6 +82,12 @@ fn check_unsafe(path: &str, lines: &[Line], allowed: &[&str], findings: &mut Vec
             findings.push(Finding::new(path, at + 1, text));
         }
     }
+}
+
+/// A type such as `unsafe extern "C" fn(*const u8)` does nothing by itself: it has no name behind
+/// `fn`, and its caller gives the reason.
+fn is_function_type(code: &str) -> bool {
+    code.split_once("unsafe").is_some_and(|(_, rest)| rest.contains(" fn(") && !rest.contains('{'))
 }
 
 /// Looks at the line itself and at the comments that begin, or whose block ends, just above it.
@@ -184,6 +190,7 @@ mod tests {
         assert_eq!(run("// SAFETY: x\n\n\n\nunsafe { y() }"), 1);
         assert_eq!(run("unsafe { y() } // SAFETY: x"), 0);
         assert_eq!(run("// SAFETY: a\n// b\n// c\n// d\n// e\nunsafe { y() }"), 0);
+        assert_eq!(run("type F = unsafe extern \"C\" fn(u8);\nunsafe extern \"C\" fn f(u8);"), 1);
         assert_eq!(run("/// # Safety\n///\n/// x\nunsafe fn y() {}"), 0);
     }
 
