@@ -212,7 +212,8 @@ impl<R: Read> TcmReader<R> {
             self.start = 0;
         }
         if self.end == self.buffer.len() {
-            let len = wanted.min(self.buffer.len() * 2).max(CHUNK_BYTES);
+            let input_bytes = usize::try_from(self.input_bytes).unwrap_or(usize::MAX);
+            let len = wanted.min(self.buffer.len() * 2).max(CHUNK_BYTES.min(input_bytes));
             let memory = self.buffer.try_reserve_exact(len - self.end);
             memory.map_err(|_| self.io_error(io::ErrorKind::OutOfMemory.into()))?;
             self.buffer.resize(len, 0);
