@@ -165,7 +165,7 @@ impl Writer<'_> {
         self.at += N;
     }
 
-    /// The literals before a match; at least [`TAIL_BYTES`] - 8 more bytes follow them in `data`.
+    /// The literals before a match, if there are any.
     #[inline(always)]
     fn literals(&mut self, data: &[u8], range: Range<usize>) {
         let length = range.len();
@@ -173,14 +173,11 @@ impl Writer<'_> {
             return;
         }
         self.literals_head(length);
-        if length <= CHUNK && range.start + CHUNK <= data.len() {
-            let chunk = &data[range.start..range.start + CHUNK];
-            self.bytes[self.at..self.at + CHUNK].copy_from_slice(chunk);
-            self.at += length;
-        } else {
-            self.bytes[self.at..self.at + length].copy_from_slice(&data[range]);
-            self.at += length;
-        }
+        // A move of fixed size is cheaper than one of few bytes, and what follows overwrites the
+        // rest of it. The match and the tail lie behind the literals, so that there is enough.
+        let source = if length <= CHUNK { range.start..range.start + CHUNK } else { range };
+        self.bytes[self.at..self.at + source.len()].copy_from_slice(&data[source]);
+        self.at += length;
     }
 
     /// The literals before the end marker. Only here the first byte of a stream may count them.

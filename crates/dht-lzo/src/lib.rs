@@ -11,12 +11,13 @@
 //! 0000ddss D                           3 bytes, distance (D << 2 | d) + 2049, after a literal run
 //! 0001dlll ddddddss dddddddd           l + 2 bytes, distance d + 16384; d = 0 ends the stream
 //! 001lllll ddddddss dddddddd           l + 2 bytes, distance d + 1
-//! lllddds s D  (l >= 2: 64..=255)      l + 1 bytes, distance (D << 3 | d) + 1
+//! llldddss D  (64..=255)               l + 1 bytes, distance (D << 3 | d) + 1
 //! ```
 //!
-//! Where `l` has no bit set, the length goes on: each byte 0 adds 255, the first other byte adds
-//! itself and ends it. A match may overlap what it writes: distance 1 repeats one byte. Every
-//! stream ends with `11 00 00`.
+//! Two bytes of `d` are little-endian; a `d` in the byte before them is the highest bit. Where `l`
+//! has no bit set (but for the last form, which needs one), the length goes on: `l` then counts
+//! as all ones, each byte 0 adds 255, and the first other byte adds itself and ends it. A match
+//! may overlap what it writes: distance 1 repeats one byte. Every stream ends with `11 00 00`.
 //!
 //! Written from that format. The compressor's choices (what it looks for and where) are such that
 //! small batches come out with the bytes of the original nodes; nobody relies on it.

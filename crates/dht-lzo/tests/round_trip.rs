@@ -61,6 +61,29 @@ fn ten_mebibytes() {
     check(&mut compressor, &vec![0; 10 << 20]);
 }
 
+/// 19 literals take two bytes more than they are, and a match of four bytes saves only one.
+#[test]
+fn data_that_grows_most_stays_within_the_bound() {
+    for_seeds(10, |rng| {
+        // Zeros break up the first groups: after 32 literals the search would skip every other.
+        let mut data = Vec::new();
+        for _ in 0..200 {
+            data.extend(rng.bytes(19..20));
+            data.extend([0; 4]);
+        }
+        while data.len() < 60_000 {
+            // Farther away than the two-byte instruction reaches.
+            let group = data.len() / 23 - rng.within(100..150);
+            data.extend(rng.bytes(19..20));
+            let from = group * 23 + rng.within(5..15);
+            data.extend_from_within(from..from + 4);
+        }
+        let mut compressor = Compressor::new();
+        check(&mut compressor, &data);
+        assert!(compress(&mut compressor, &data).len() > data.len() + data.len() / 100);
+    });
+}
+
 /// `lzokay`'s compressor looks for the smallest stream and so uses instructions that ours never
 /// writes: matches of two and three bytes, literal counts in other places.
 #[test]
