@@ -156,18 +156,17 @@ fn keep_as_backup(disk: &dyn Disk, target: &Path) -> Result<(), DiskError> {
     let mut backup = target.as_os_str().to_owned();
     backup.push(BACKUP_SUFFIX);
     let backup = PathBuf::from(backup);
-    // A link never replaces; and a rename between two names of one file would do nothing.
-    match disk.remove(&backup) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(DiskError::new("remove", &backup)(error));
+    let result = match disk.link(target, &backup) {
+        // A link never replaces, and a rename between two names of one file would do nothing. The
+        // older backup goes only here, when there is a dump to take its place.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            disk.remove(&backup).and_then(|()| disk.link(target, &backup))
         }
-        _ => {}
-    }
-    match disk.link(target, &backup) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(DiskError::new("keep the former dump as", &backup)(error))
-        }
-        _ => Ok(()),
+        result => result,
+    };
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(DiskError::new("keep the former dump as", &backup)),
     }
 }
 

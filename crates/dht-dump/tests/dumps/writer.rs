@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc};
 
-use dht_dump::{Disk, DumpOptions, DumpWriter, OsDisk};
+use dht_dump::{Disk, DumpOptions, DumpWriter, OsDisk, quarantine};
 use dht_types::Key;
 
 use crate::{
@@ -46,6 +46,20 @@ fn the_dump_before_is_kept_as_backup() {
         dump(&disk, dir, &generation(9), without).unwrap();
         assert_eq!(load(&*disk, &tcm(dir)).unwrap(), generation(9));
         assert_eq!(load(&*disk, &backup(dir)).unwrap(), generation(2), "nobody touched it");
+    });
+}
+
+/// After a damaged dump was set aside, its backup is the last good copy.
+#[test]
+fn a_backup_stays_while_there_is_no_dump_to_take_its_place() {
+    on_every_disk(|disk, dir| {
+        dump(&disk, dir, &generation(0), WITH_BACKUP).unwrap();
+        dump(&disk, dir, &generation(1), WITH_BACKUP).unwrap();
+        quarantine(&*disk, dir, "ch.tcm".as_ref()).unwrap();
+        let finished = dump(&disk, dir, &generation(2), WITH_BACKUP).unwrap();
+        assert!(finished.backup_error.is_none());
+        assert_eq!(load(&*disk, &backup(dir)).unwrap(), generation(0));
+        assert_eq!(names(&*disk, dir), ["ch.tcm", "ch.tcm.backup", "ch.tcm.damaged-1"]);
     });
 }
 
