@@ -55,7 +55,7 @@ impl Default for Compressor {
 }
 
 impl Compressor {
-    /// A compressor; it allocates its dictionary here and nothing later.
+    /// A compressor with an empty dictionary. Only the output grows later.
     #[must_use]
     pub fn new() -> Self {
         Self { table: Box::new([0; 1 << TABLE_BITS]) }

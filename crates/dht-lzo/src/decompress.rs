@@ -81,7 +81,7 @@ pub fn decompress(stream: &[u8], out: &mut [u8]) -> Result<(), DecompressError> 
         let found = match instruction {
             0..=15 => match before {
                 Before::Match => {
-                    let length = 3 + input.length(instruction, 15)?;
+                    let length = input.length(instruction, 15)?.saturating_add(3);
                     output.copy_literals(&mut input, length)?;
                     before = Before::LiteralRun;
                     continue;
