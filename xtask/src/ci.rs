@@ -13,6 +13,12 @@ struct Step {
 }
 
 const FMT: Step = Step { name: "fmt", command: "cargo fmt --all --check", env: &[] };
+/// fuzz/ is outside the workspace; formatting needs no nightly Rust.
+const FMT_FUZZ: Step = Step {
+    name: "fmt fuzz",
+    command: "cargo fmt --manifest-path fuzz/Cargo.toml --check",
+    env: &[],
+};
 const DENY: Step =
     Step { name: "deny", command: "cargo deny check bans licenses sources", env: &[] };
 const CLIPPY: Step = Step {
@@ -36,6 +42,7 @@ const TEST: Step = Step { name: "test", command: "cargo test --workspace", env: 
 pub(crate) fn run(root: &Path) -> Result<(), String> {
     let start = now();
     execute(root, &FMT)?;
+    execute(root, &FMT_FUZZ)?;
     timed("tidy", "cargo xtask tidy", || tidy::run(root))?;
     if installed(root, "cargo deny --version") {
         execute(root, &DENY)?;
