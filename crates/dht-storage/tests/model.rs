@@ -18,7 +18,7 @@ const fn scaled(count: usize) -> usize {
 }
 
 fn name(name: &str) -> ChannelName {
-    name.parse().unwrap()
+    name.parse().expect("a valid name")
 }
 
 fn store(rng: &mut Rng) -> Store {
@@ -34,7 +34,7 @@ fn some_bytes(rng: &mut Rng) -> Vec<u8> {
 }
 
 fn put(channel: &Channel, key: Key, value: &[u8]) {
-    channel.put(key, value, Notify::No).unwrap();
+    channel.put(key, value, Notify::No).expect("there is memory");
 }
 
 fn scan_all(channel: &Channel, budget: usize) -> Vec<(Key, Vec<u8>)> {
@@ -258,7 +258,7 @@ fn writes_reclaim_a_removed_channel_on_the_way() {
     let store = Store::new(StoreOptions { shard_bits: 0, seed: 1 });
     let [old, new] = ["old", "new"].map(|channel| store.channel_or_create(&name(channel)).unwrap());
     let records = scaled(10_000) as u64;
-    (0..records).for_each(|key| drop(old.put(Key(key), &[0; 100], Notify::No).unwrap()));
+    (0..records).for_each(|key| put(&old, Key(key), &[0; 100]));
     let full = store.memory();
     store.remove_channel("old");
     (0..records / 4).for_each(|key| put(&new, Key(key % 10), b"v"));
