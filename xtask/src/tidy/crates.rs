@@ -1,7 +1,7 @@
 //! The crates' "no"s, as a table, and what a manifest must look like.
 //!
 //! ```text
-//! types <- protocol <- client <- tools      lzo <- protocol      a <- b: b uses a
+//! types <- protocol <- client <- tools      lzo <- protocol, client, node, tools    a <- b: b uses a
 //! types <- storage <- node                  types <- dump <- node, tools
 //! protocol <- node                          daemon <- node, tools
 //! ```
@@ -60,16 +60,21 @@ const RULES: &[Rule] = &[
     Rule { name: "dht-storage", ours: &["dht-types"], never: SOCKET_CRATES, paths: IN_MEMORY },
     Rule { name: "dht-dump", ours: &["dht-types"], never: SOCKET_CRATES, paths: ON_DISK },
     Rule { name: "dht-daemon", ours: &[], never: &["tokio"], paths: &[] },
-    Rule { name: "dht-client", ours: &["dht-protocol", "dht-types"], never: &[], paths: &[] },
+    Rule {
+        name: "dht-client",
+        ours: &["dht-lzo", "dht-protocol", "dht-types"],
+        never: &[],
+        paths: &[],
+    },
     Rule {
         name: "dht-node",
-        ours: &["dht-daemon", "dht-dump", "dht-protocol", "dht-storage", "dht-types"],
+        ours: &["dht-daemon", "dht-dump", "dht-lzo", "dht-protocol", "dht-storage", "dht-types"],
         never: &["tokio"],
         paths: &[],
     },
     Rule {
         name: "dht-tools",
-        ours: &["dht-client", "dht-daemon", "dht-dump", "dht-protocol", "dht-types"],
+        ours: &["dht-client", "dht-daemon", "dht-dump", "dht-lzo", "dht-protocol", "dht-types"],
         never: &[],
         paths: &[],
     },
