@@ -1,1 +1,32 @@
 //! Dump files: read, write, replace atomically. No store, no wire.
+//!
+//! ```text
+//! tcm       the bytes of a dump: TcmEncoder, TcmReader. No files
+//! writer    DumpWriter: a temporary file that becomes `<channel>.tcm` as a whole or not at all
+//! folder    what lies in a data folder, and the moves of whole files in it
+//! disk      the boundary: Disk, DiskFile; OsDisk is the real one
+//! ```
+//!
+//! The invariant of the crate: whatever fails, and whenever the power does, a channel that had a
+//! complete `<channel>.tcm` still has one, the old or the new; and a dump that was cut short is
+//! never taken for a complete one.
+//!
+//! Source: spec `file-formats` 1 and 2, `node` 12.
+
+mod disk;
+mod folder;
+mod os_disk;
+mod tcm;
+mod writer;
+
+pub use disk::{DirEntry, Disk, DiskError, DiskFile, FileKind, OpenFile};
+pub use folder::{
+    BACKUP_SUFFIX, DELETED_FOLDER, DUMP_SUFFIX, Found, FoundKind, UNFINISHED_SUFFIX, backup_path,
+    dump_path, move_to_deleted, open_dump, quarantine, scan_dir,
+};
+pub use os_disk::OsDisk;
+pub use tcm::{
+    BLOCK_BYTES, Entry, RECORD_OVERHEAD_BYTES, TcmEncoder, TcmError, TcmField, TcmReader,
+    TcmTotals, verify_tcm,
+};
+pub use writer::{DumpOptions, DumpWriter, FinishedDump};

@@ -1,0 +1,115 @@
+//! The boundary to the file system: what dump files need of it, and what they may rely on.
+//!
+//! [`crate::OsDisk`] is the real one. The tests have one in memory that fails, writes short, runs
+//! full, and forgets at a crash what was not synced.
+
+use std::{
+    ffi::OsString,
+    io::{self, Read},
+    path::{Path, PathBuf},
+};
+
+/// The file system as far as dump files need it.
+///
+/// Promises of every implementation:
+/// - a change of names (create, link, rename, remove) is seen at once by all and is atomic: before
+///   or after a crash it has happened as a whole or not at all;
+/// - it surely survives a crash once [`Disk::sync_dir`] of the folder has returned; until then it
+///   may or may not, each change for itself;
+/// - the content of a file survives once [`DiskFile::sync`] has returned.
+pub trait Disk: Send + Sync {
+    /// Makes and opens a new file, mode 0600, in `dir`. Its name is `prefix`, six random ASCII
+    /// letters or digits, `suffix`; never that of an existing file. Returns its path as well.
+    ///
+    /// `direct` asks to bypass the page cache. Where that cannot be had, the file is an ordinary
+    /// one: it is a wish, not a condition.
+    fn create_temporary(
+        &self,
+        dir: &Path,
+        prefix: &str,
+        suffix: &str,
+        direct: bool,
+    ) -> io::Result<(PathBuf, Box<dyn DiskFile>)>;
+
+    /// Opens a file for reading. Anything but a regular file is an error.
+    fn open(&self, path: &Path) -> io::Result<OpenFile>;
+
+    /// What lies in a folder, in any order. An entry that vanishes meanwhile may be left out.
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>>;
+
+    /// Gives a file a second name. `AlreadyExists` if there is a file of that name.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Gives a file another name, replacing a file that had it.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a name of a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes a folder. That it exists already is a success.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// Returns when all changes of names in `dir` survive a crash.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+}
+
+/// A file that is being written, from its begin to its end.
+pub trait DiskFile: Send {
+    /// Appends the first bytes of `bytes`; returns how many. 0 only if `bytes` is empty or the
+    /// file takes no more.
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize>;
+
+    /// Returns when all that was written survives a crash. After an error nothing is known about
+    /// any of it, and a second call proves nothing.
+    fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A file that is open for reading.
+pub struct OpenFile {
+    /// Its content, from the begin.
+    pub content: Box<dyn Read + Send>,
+    /// Its length in bytes when it was opened.
+    pub file_bytes: u64,
+}
+
+/// An entry of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DirEntry {
+    /// Its name in the folder.
+    pub name: OsString,
+    /// What it is; symbolic links are followed.
+    pub kind: FileKind,
+    /// Length in bytes; means something for [`FileKind::File`] only.
+    pub file_bytes: u64,
+}
+
+/// What an entry of a folder is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// A regular file.
+    File,
+    /// A folder.
+    Folder,
+    /// A pipe, a device, a symbolic link to nothing.
+    Other,
+}
+
+/// Something could not be done to a file. The caller logs it; it can do no more about one than
+/// about the other.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} {}: {source}", path.display())]
+pub struct DiskError {
+    /// What was tried: `rename`, `sync`, ...
+    pub action: &'static str,
+    /// The file or folder it was tried on.
+    pub path: PathBuf,
+    /// What the system said.
+    pub source: io::Error,
+}
+
+impl DiskError {
+    /// For `map_err`: names what was tried on what.
+    pub(crate) fn new(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { action, path: path.to_owned(), source }
+    }
+}

@@ -1,0 +1,179 @@
+//! The data folder: what lies in it, and the moves of whole files in it.
+//!
+//! ```text
+//! <channel>.tcm                    a complete dump
+//! <channel>.tcm.XXXXXX.dumping     being written, or left over from a crash; never loaded
+//! <channel>.tcm.backup             the dump before the last; for operators, never loaded
+//! <channel>.tcm.damaged-N          set aside by `quarantine`; never loaded, never overwritten
+//! <channel>.tcm.manifest           what was known of a dump when it was made
+//! deleted/<channel>.tcm[.backup]   last dumps of removed channels
+//! ```
+//!
+//! Source: spec `node` 8.2, 12.3, 12.4; `file-formats` 2.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io,
+    path::{Path, PathBuf},
+};
+
+use dht_types::{ChannelName, ChannelNameError};
+
+use crate::{
+    disk::{DirEntry, Disk, DiskError, FileKind, OpenFile},
+    tcm::{TcmError, TcmReader},
+};
+
+/// What the name of a dump has behind that of its channel.
+pub const DUMP_SUFFIX: &str = ".tcm";
+/// What the name of a former dump has behind that of the dump.
+pub const BACKUP_SUFFIX: &str = ".backup";
+/// The end of the name of a file that is being written.
+pub const UNFINISHED_SUFFIX: &str = ".dumping";
+/// The folder in the data folder that the dumps of removed channels go to.
+pub const DELETED_FOLDER: &str = "deleted";
+/// What the name of a manifest has behind that of the dump.
+const MANIFEST_SUFFIX: &str = ".manifest";
+/// What the name of a damaged dump has behind that of the dump, before a number.
+const DAMAGED_SUFFIX: &str = ".damaged-";
+
+/// `<dir>/<channel>.tcm`
+#[must_use]
+pub fn dump_path(dir: &Path, channel: &ChannelName) -> PathBuf {
+    dir.join(format!("{channel}{DUMP_SUFFIX}"))
+}
+
+/// `<dir>/<channel>.tcm.backup`
+#[must_use]
+pub fn backup_path(dir: &Path, channel: &ChannelName) -> PathBuf {
+    dir.join(format!("{channel}{DUMP_SUFFIX}{BACKUP_SUFFIX}"))
+}
+
+/// An entry of the data folder that is worth a word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its name in the folder.
+    pub name: OsString,
+    /// Its length in bytes; 0 if it is no regular file.
+    pub file_bytes: u64,
+    /// What it is to a node that starts.
+    pub kind: FoundKind,
+}
+
+/// What an entry of the data folder is to a node that starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FoundKind {
+    /// The dump of a channel: to be loaded.
+    Dump(ChannelName),
+    /// A dump whose name is that of no channel, so no client could ever ask for it: to be warned
+    /// of. (The original loads it.)
+    InvalidName(ChannelNameError),
+    /// A dump that was not finished: to be warned of; there may be older data only.
+    Unfinished,
+    /// The former dump of a channel.
+    Backup(ChannelName),
+    /// Has not the suffix of a dump: to be warned of.
+    NoSuffix,
+    /// A file without content, whatever its name: to be warned of.
+    Empty,
+    /// Another folder than `deleted`: to be warned of.
+    Subdirectory,
+}
+
+/// What lies in the data folder, by name. Left out: the folder `deleted`, and manifests.
+pub fn scan_dir(disk: &dyn Disk, dir: &Path) -> Result<Vec<Found>, DiskError> {
+    let entries = disk.list(dir).map_err(DiskError::new("read the folder", dir))?;
+    let mut found: Vec<Found> = entries
+        .into_iter()
+        .filter_map(|entry| {
+            let kind = classify(&entry)?;
+            Some(Found { name: entry.name, file_bytes: entry.file_bytes, kind })
+        })
+        .collect();
+    found.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(found)
+}
+
+fn classify(entry: &DirEntry) -> Option<FoundKind> {
+    let name = entry.name.as_encoded_bytes();
+    match entry.kind {
+        FileKind::Folder if entry.name == DELETED_FOLDER => return None,
+        FileKind::Folder => return Some(FoundKind::Subdirectory),
+        FileKind::File if entry.file_bytes == 0 => return Some(FoundKind::Empty),
+        // A dump behind a dangling link is not "no dump": opening it fails and says so.
+        FileKind::File | FileKind::Other => {}
+    }
+    if name.ends_with(UNFINISHED_SUFFIX.as_bytes()) {
+        return Some(FoundKind::Unfinished);
+    }
+    if let Some(channel) = name.strip_suffix(DUMP_SUFFIX.as_bytes()) {
+        return Some(match ChannelName::new(channel) {
+            Ok(channel) => FoundKind::Dump(channel),
+            Err(error) => FoundKind::InvalidName(error),
+        });
+    }
+    let channel_before = |suffix: &str| {
+        let dump = name.strip_suffix(suffix.as_bytes())?;
+        ChannelName::new(dump.strip_suffix(DUMP_SUFFIX.as_bytes())?).ok()
+    };
+    if channel_before(MANIFEST_SUFFIX).is_some() {
+        return None;
+    }
+    Some(channel_before(BACKUP_SUFFIX).map_or(FoundKind::NoSuffix, FoundKind::Backup))
+}
+
+/// Opens a dump for reading.
+pub fn open_dump(
+    disk: &dyn Disk,
+    path: &Path,
+) -> Result<TcmReader<Box<dyn io::Read + Send>>, TcmError> {
+    let file = disk.open(path).map_err(|source| TcmError::Io { offset: 0, source })?;
+    let OpenFile { content, file_bytes } = file;
+    TcmReader::new(content, file_bytes)
+}
+
+/// Moves the dump of a removed channel, and its backup, to `deleted`, over those of an earlier
+/// channel of that name. Makes the folder. On success the channel cannot come back at the next
+/// start, not even after a crash. That there is no dump is a success.
+///
+/// A [`DumpWriter`](crate::DumpWriter) of the channel must be dropped first.
+pub fn move_to_deleted(
+    disk: &dyn Disk,
+    dir: &Path,
+    channel: &ChannelName,
+) -> Result<(), DiskError> {
+    let deleted = dir.join(DELETED_FOLDER);
+    disk.create_dir(&deleted).map_err(DiskError::new("create", &deleted))?;
+    for path_in in [dump_path, backup_path] {
+        let (from, to) = (path_in(dir, channel), path_in(&deleted, channel));
+        match disk.rename(&from, &to) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(DiskError::new("move to the folder of deleted channels", &from)(error));
+            }
+            _ => {}
+        }
+    }
+    // The new names first: a crash between the two must not lose both.
+    disk.sync_dir(&deleted).map_err(DiskError::new("sync", &deleted))?;
+    disk.sync_dir(dir).map_err(DiskError::new("sync", dir))
+}
+
+/// Sets a damaged dump aside, as `<name>.damaged-N` with a number that is not taken: it is never
+/// loaded and never overwritten. For a node that was told to start in spite of the damage. Returns
+/// the new path. Only the owner of the folder may call it, as it looks before it renames.
+pub fn quarantine(disk: &dyn Disk, dir: &Path, name: &OsStr) -> Result<PathBuf, DiskError> {
+    let entries = disk.list(dir).map_err(DiskError::new("read the folder", dir))?;
+    let name_aside = (1_u64..)
+        .map(|number| {
+            let mut name = name.to_owned();
+            name.push(format!("{DAMAGED_SUFFIX}{number}"));
+            name
+        })
+        .find(|name| entries.iter().all(|entry| entry.name != *name))
+        .expect("a folder has fewer entries than there are numbers");
+
+    let (from, to) = (dir.join(name), dir.join(name_aside));
+    disk.rename(&from, &to).map_err(DiskError::new("set aside", &from))?;
+    disk.sync_dir(dir).map_err(DiskError::new("sync", dir))?;
+    Ok(to)
+}

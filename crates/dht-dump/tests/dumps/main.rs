@@ -1,0 +1,13 @@
+//! What dump files guarantee, on the real file system and on one that fails.
+
+// These files are tests from end to end; clippy knows only functions with `#[test]` as such.
+#![allow(clippy::unwrap_used)]
+
+mod crash;
+mod faults;
+mod folder;
+mod golden;
+mod memory_disk;
+mod reader;
+mod support;
+mod writer;

@@ -1,0 +1,293 @@
+//! A file system in memory that fails on request and forgets at a crash what was not synced.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{self, Cursor},
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+};
+
+use dht_dump::{DirEntry, Disk, DiskFile, FileKind, OpenFile};
+use dht_testkit::Rng;
+
+/// The disk. Clones are the same disk.
+#[derive(Clone, Default)]
+pub(crate) struct MemoryDisk(Arc<Mutex<State>>);
+
+/// What goes wrong.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Faults {
+    /// The call with this number, from 0, fails.
+    pub(crate) failing_call: Option<usize>,
+    /// The failing call does its work nevertheless.
+    pub(crate) fails_after_work: bool,
+    /// This call and all later ones fail: the machine is gone.
+    pub(crate) dead_from_call: Option<usize>,
+    /// All files together hold no more.
+    pub(crate) capacity_bytes: Option<usize>,
+    /// A write takes at most this many bytes; every other one is interrupted.
+    pub(crate) short_write_bytes: Option<usize>,
+}
+
+#[derive(Default, Clone)]
+struct State {
+    folders: BTreeSet<PathBuf>,
+    /// Every file ever made, by number.
+    files: Vec<FileState>,
+    names: Names,
+    /// The names that surely survive a crash.
+    durable_names: Names,
+    /// Changes of names that are not synced, in order.
+    pending: Vec<NameChange>,
+    faults: Faults,
+    calls: usize,
+    temporary_names: usize,
+}
+
+type Names = BTreeMap<PathBuf, usize>;
+
+/// Files are only appended to, so a length says what is durable.
+#[derive(Default, Clone)]
+struct FileState {
+    bytes: Vec<u8>,
+    synced_bytes: usize,
+}
+
+/// A name goes, a name comes, or (a rename) both at once.
+#[derive(Clone)]
+struct NameChange {
+    gone: Option<PathBuf>,
+    come: Option<PathBuf>,
+    file: usize,
+}
+
+impl NameChange {
+    fn apply(&self, names: &mut Names) {
+        if let Some(gone) = &self.gone {
+            names.remove(gone);
+        }
+        if let Some(come) = &self.come {
+            names.insert(come.clone(), self.file);
+        }
+    }
+
+    fn touches(&self, dir: &Path) -> bool {
+        [&self.gone, &self.come].into_iter().flatten().any(|path| path.parent() == Some(dir))
+    }
+}
+
+impl MemoryDisk {
+    /// A disk with one folder, which is durable.
+    pub(crate) fn with_folder(dir: &str) -> Self {
+        let disk = Self::default();
+        disk.0.lock().unwrap().folders.insert(dir.into());
+        disk
+    }
+
+    /// From now on these faults; calls are counted from 0 again.
+    pub(crate) fn set_faults(&self, faults: Faults) {
+        let mut state = self.0.lock().unwrap();
+        (state.faults, state.calls) = (faults, 0);
+    }
+
+    /// Calls since the faults were set.
+    pub(crate) fn calls(&self) -> usize {
+        self.0.lock().unwrap().calls
+    }
+
+    /// Puts a file there that is durable.
+    pub(crate) fn place(&self, path: &Path, bytes: &[u8]) {
+        let mut state = self.0.lock().unwrap();
+        let file = state.files.len();
+        state.files.push(FileState { bytes: bytes.to_vec(), synced_bytes: bytes.len() });
+        state.names.insert(path.to_owned(), file);
+        state.durable_names.insert(path.to_owned(), file);
+    }
+
+    /// The disk as it may be found after the power failed: of the changes of names that were not
+    /// synced some have happened, and of the bytes that were not synced some are there, and some
+    /// are zero.
+    pub(crate) fn after_crash(&self, rng: &mut Rng) -> Self {
+        let mut state = self.0.lock().unwrap().clone();
+        let mut names = std::mem::take(&mut state.durable_names);
+        for change in state.pending.drain(..) {
+            if rng.one_in(2) {
+                change.apply(&mut names);
+            }
+        }
+        for file in &mut state.files {
+            file.bytes.truncate(rng.within(file.synced_bytes..file.bytes.len() + 1));
+            let len = file.bytes.len();
+            file.bytes[rng.within(file.synced_bytes..len + 1)..].fill(0);
+            file.synced_bytes = len;
+        }
+        state.names = names.clone();
+        state.durable_names = names;
+        state.faults = Faults::default();
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// One call from outside: counted, and failing if that is its fate.
+    fn call<T>(&self, work: impl FnOnce(&mut State) -> io::Result<T>) -> io::Result<T> {
+        let mut state = self.0.lock().unwrap();
+        let (call, faults) = (state.calls, state.faults);
+        state.calls += 1;
+        if faults.dead_from_call.is_some_and(|first| call >= first) {
+            return Err(io::Error::other("the machine is gone"));
+        }
+        if faults.failing_call == Some(call) {
+            if faults.fails_after_work {
+                let _ = work(&mut state);
+            }
+            return Err(io::Error::other("injected"));
+        }
+        work(&mut state)
+    }
+}
+
+impl State {
+    fn file(&self, path: &Path) -> io::Result<usize> {
+        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn change(&mut self, gone: Option<&Path>, come: Option<&Path>, file: usize) -> io::Result<()> {
+        let dir = come.and_then(Path::parent);
+        if dir.is_some_and(|dir| !self.folders.contains(dir)) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        let (gone, come) = (gone.map(Path::to_owned), come.map(Path::to_owned));
+        let change = NameChange { gone, come, file };
+        change.apply(&mut self.names);
+        self.pending.push(change);
+        Ok(())
+    }
+
+    fn free_bytes(&self) -> usize {
+        let files: BTreeSet<usize> = self.names.values().copied().collect();
+        let used: usize = files.iter().map(|file| self.files[*file].bytes.len()).sum();
+        self.faults.capacity_bytes.map_or(usize::MAX, |capacity| capacity.saturating_sub(used))
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn create_temporary(
+        &self,
+        dir: &Path,
+        prefix: &str,
+        suffix: &str,
+        _direct: bool,
+    ) -> io::Result<(PathBuf, Box<dyn DiskFile>)> {
+        self.call(|state| {
+            let path = dir.join(format!("{prefix}{:06}{suffix}", state.temporary_names));
+            state.temporary_names += 1;
+            let number = state.files.len();
+            state.change(None, Some(&path), number)?;
+            state.files.push(FileState::default());
+            let file: Box<dyn DiskFile> = Box::new(MemoryFile { disk: self.clone(), number });
+            Ok((path, file))
+        })
+    }
+
+    fn open(&self, path: &Path) -> io::Result<OpenFile> {
+        self.call(|state| {
+            let bytes = state.files[state.file(path)?].bytes.clone();
+            let file_bytes = bytes.len() as u64;
+            Ok(OpenFile { content: Box::new(Cursor::new(bytes)), file_bytes })
+        })
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {
+        self.call(|state| {
+            let entry = |path: &Path, kind, bytes: usize| DirEntry {
+                name: path.file_name().unwrap().to_owned(),
+                kind,
+                file_bytes: bytes as u64,
+            };
+            let folders = state.folders.iter().map(|path| (path, FileKind::Folder, 0));
+            let files = state.names.iter();
+            let files =
+                files.map(|(path, file)| (path, FileKind::File, state.files[*file].bytes.len()));
+            let all = folders.chain(files).filter(|(path, ..)| path.parent() == Some(dir));
+            Ok(all.map(|(path, kind, bytes)| entry(path, kind, bytes)).collect())
+        })
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call(|state| {
+            let file = state.file(from)?;
+            if state.names.contains_key(to) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            state.change(None, Some(to), file)
+        })
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.call(|state| {
+            let file = state.file(from)?;
+            // As POSIX has it: two names of one file stay two names.
+            if state.file(to).is_ok_and(|other| other == file) {
+                return Ok(());
+            }
+            state.change(Some(from), Some(to), file)
+        })
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.call(|state| {
+            let file = state.file(path)?;
+            state.change(Some(path), None, file)
+        })
+    }
+
+    fn create_dir(&self, path: &Path) -> io::Result<()> {
+        self.call(|state| {
+            state.folders.insert(path.to_owned());
+            Ok(())
+        })
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.call(|state| {
+            let State { pending, durable_names, .. } = state;
+            pending.retain(|change| {
+                let synced = change.touches(dir);
+                if synced {
+                    change.apply(durable_names);
+                }
+                !synced
+            });
+            Ok(())
+        })
+    }
+}
+
+struct MemoryFile {
+    disk: MemoryDisk,
+    number: usize,
+}
+
+impl DiskFile for MemoryFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.disk.call(|state| {
+            let short = state.faults.short_write_bytes;
+            if short.is_some() && state.calls.is_multiple_of(2) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let len = bytes.len().min(short.unwrap_or(usize::MAX)).min(state.free_bytes());
+            if len == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            state.files[self.number].bytes.extend_from_slice(&bytes[..len]);
+            Ok(len)
+        })
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.disk.call(|state| {
+            let file = &mut state.files[self.number];
+            file.synced_bytes = file.bytes.len();
+            Ok(())
+        })
+    }
+}

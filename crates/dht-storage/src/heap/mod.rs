@@ -1,0 +1,380 @@
+//! The memory of one shard: slots for the records and index pages of all its channels.
+//!
+//! ```text
+//! slot reference, u32     | 0 | region: 11 bits | offset in the region in units of 4 bytes: 20 bits |
+//!                         | 1 | number of a large record: 31 bits                                  |
+//! ```
+//!
+//! Slots come from [size classes](class), which take spans from [regions](region). Channels share
+//! them, so that a channel of ten records costs ten slots. An empty span gives its memory back to the
+//! system, except for one per heap that is kept against churn; an empty heap keeps nothing.
+#![expect(
+    clippy::cast_possible_truncation,
+    reason = "references and counts are bounded by REGIONS_MAX"
+)]
+
+mod class;
+mod region;
+
+pub(crate) use class::INDEX_SLOTS;
+use class::{BLOCK_BYTES, CLASSES, Class, SLOT_BYTES_MAX};
+use region::{BLOCKS, REGION_BYTES, Region, SpanId};
+
+use crate::raw;
+
+/// References have 31 bits for units of 4 bytes: 8 GiB in regions.
+const REGIONS_MAX: usize = (8 << 30) / REGION_BYTES;
+/// Marks the reference of a large record.
+const LARGE: u32 = 1 << 31;
+/// Large records of a shard; one less than fit, so that no reference has all bits set.
+const LARGE_MAX: usize = LARGE as usize - 1;
+/// Units of 4 bytes in a region, and in a block.
+const REGION_UNITS_LOG2: u32 = (REGION_BYTES / 4).ilog2();
+const BLOCK_UNITS_LOG2: u32 = (BLOCK_BYTES / 4).ilog2();
+
+/// No memory is left: the system gave none, or the shard's address space is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Full;
+
+/// Where a record or an index page lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SlotRef(pub(crate) u32);
+
+impl SlotRef {
+    const fn large(self) -> Option<usize> {
+        if self.0 & LARGE == 0 { None } else { Some((self.0 & !LARGE) as usize) }
+    }
+
+    const fn region(self) -> usize {
+        (self.0 >> REGION_UNITS_LOG2) as usize
+    }
+
+    const fn block(self) -> usize {
+        (self.0 >> BLOCK_UNITS_LOG2) as usize % BLOCKS
+    }
+
+    /// Offset in the region, in bytes.
+    const fn offset(self) -> usize {
+        (self.0 as usize * 4) % REGION_BYTES
+    }
+}
+
+/// Bytes in use, for statistics and tests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct HeapUse {
+    /// Slots in use, large records left out.
+    pub(crate) slots: u64,
+    /// Bytes of record slots in use.
+    pub(crate) record_bytes: u64,
+    /// Bytes of index pages in use.
+    pub(crate) index_bytes: u64,
+    /// Bytes of large records.
+    pub(crate) large_bytes: u64,
+}
+
+/// Slots for records and index pages.
+pub(crate) struct Heap {
+    regions: Vec<Option<Region>>,
+    /// For each class the first span with room.
+    rooms: Box<[Option<SpanId>; CLASSES]>,
+    large: Vec<Option<Box<[u8]>>>,
+    /// Unused places in `large`.
+    large_free: Vec<u32>,
+    /// The one empty span that is kept.
+    idle: Option<SpanId>,
+    in_use: HeapUse,
+}
+
+impl Heap {
+    pub(crate) fn new() -> Self {
+        Self {
+            regions: Vec::new(),
+            rooms: Box::new([None; CLASSES]),
+            large: Vec::new(),
+            large_free: Vec::new(),
+            idle: None,
+            in_use: HeapUse::default(),
+        }
+    }
+
+    pub(crate) const fn in_use(&self) -> HeapUse {
+        self.in_use
+    }
+
+    /// Bytes of address space taken from the system for slots.
+    pub(crate) fn mapped_bytes(&self) -> u64 {
+        self.regions.iter().flatten().count() as u64 * REGION_BYTES as u64
+    }
+
+    /// Bytes of slots that were handed out at least once since their span was empty: what the system
+    /// has to back with memory, but for the rounding to its pages.
+    pub(crate) fn touched_bytes(&self) -> u64 {
+        let spans = self.regions.iter().flatten().flat_map(Region::spans);
+        spans.map(|span| u64::from(span.bump) * u64::from(span.class.shape().slot_bytes)).sum()
+    }
+
+    /// Takes a slot for a record of so many bytes.
+    pub(crate) fn alloc_record(&mut self, bytes: usize) -> Result<SlotRef, Full> {
+        if bytes <= SLOT_BYTES_MAX {
+            self.alloc(Class::of_record(bytes))
+        } else {
+            self.alloc_large(bytes)
+        }
+    }
+
+    /// Takes a slot for an index page of so many entries, one of [`INDEX_SLOTS`].
+    pub(crate) fn alloc_page(&mut self, entries: usize) -> Result<SlotRef, Full> {
+        self.alloc(Class::of_index(entries))
+    }
+
+    /// Whether the slot of a record is also the one that a record of `bytes` bytes would get.
+    pub(crate) fn is_slot_for(&self, slot: SlotRef, bytes: usize) -> bool {
+        match slot.large() {
+            Some(at) => self.large_bytes(at).len() == bytes,
+            None => {
+                let region = self.region(slot.region());
+                bytes <= SLOT_BYTES_MAX
+                    && region.span(region.head(slot.block())).class == Class::of_record(bytes)
+            }
+        }
+    }
+
+    /// The bytes from a slot's start on: its own, and for slots in regions whatever lies behind.
+    #[inline]
+    pub(crate) fn bytes(&self, slot: SlotRef) -> &[u8] {
+        match slot.large() {
+            None => &self.region(slot.region()).pages[slot.offset()..],
+            Some(at) => self.large_bytes(at),
+        }
+    }
+
+    /// As [`Heap::bytes`]; writing behind the end of the slot is a bug.
+    #[inline]
+    pub(crate) fn bytes_mut(&mut self, slot: SlotRef) -> &mut [u8] {
+        match slot.large() {
+            None => &mut self.region_mut(slot.region()).pages[slot.offset()..],
+            Some(at) => self.large[at].as_deref_mut().expect("a reference is valid until freed"),
+        }
+    }
+
+    /// The first `entries` entries of an index page, eight bytes each.
+    #[inline]
+    pub(crate) fn page(&self, slot: SlotRef, entries: usize) -> &[[u8; 8]] {
+        let page = &self.region(slot.region()).pages[slot.offset()..][..entries * 8];
+        page.as_chunks().0
+    }
+
+    /// As [`Heap::page`].
+    #[inline]
+    pub(crate) fn page_mut(&mut self, slot: SlotRef, entries: usize) -> &mut [[u8; 8]] {
+        let page = &mut self.region_mut(slot.region()).pages[slot.offset()..][..entries * 8];
+        page.as_chunks_mut().0
+    }
+
+    /// Fetches the first cache lines of a record ahead.
+    #[inline]
+    pub(crate) fn prefetch(&self, slot: SlotRef) {
+        let bytes = self.bytes(slot);
+        raw::prefetch(bytes);
+        raw::prefetch(&bytes[bytes.len().min(64)..]);
+    }
+
+    /// Gives a slot back.
+    pub(crate) fn free(&mut self, slot: SlotRef) {
+        if let Some(at) = slot.large() {
+            let bytes = self.large[at].take().expect("a slot is freed once").len();
+            self.in_use.large_bytes -= bytes as u64;
+            self.large_free.push(at as u32);
+            if self.large_free.len() == self.large.len() {
+                (self.large, self.large_free) = (Vec::new(), Vec::new());
+            }
+            return;
+        }
+        let region = self.region_mut(slot.region());
+        let head = region.head(slot.block());
+        let span = region.span_mut(head);
+        let (class, had_room, next) = (span.class, span.has_room(), span.freed);
+        span.freed = Some(slot);
+        span.live -= 1;
+        let is_empty = span.live == 0;
+        let next = next.map_or(u32::MAX, |slot| slot.0);
+        region.pages[slot.offset()..][..4].copy_from_slice(&next.to_le_bytes());
+        let id = SpanId((slot.region() * BLOCKS + head) as u32);
+        if !had_room {
+            self.list(id, class);
+        }
+        self.count(class, false);
+        if is_empty {
+            self.on_empty(id);
+        }
+    }
+
+    fn alloc(&mut self, class: Class) -> Result<SlotRef, Full> {
+        let id = match self.rooms[class.number()] {
+            Some(id) => id,
+            None => self.open_span(class)?,
+        };
+        if self.idle == Some(id) {
+            self.idle = None;
+        }
+        let region = self.region_mut(id.region());
+        let span = region.span_mut(id.block());
+        span.live += 1;
+        let slot = match span.freed {
+            Some(slot) => {
+                let next = region.pages[slot.offset()..].first_chunk().expect("a slot has 8 bytes");
+                let next = u32::from_le_bytes(*next);
+                let span = region.span_mut(id.block());
+                span.freed = (next != u32::MAX).then_some(SlotRef(next));
+                slot
+            }
+            None => {
+                let offset = span.bump * class.shape().slot_bytes;
+                span.bump += 1;
+                SlotRef((id.0 << BLOCK_UNITS_LOG2) + offset / 4)
+            }
+        };
+        if !self.span(id).has_room() {
+            self.unlist(id, class);
+        }
+        self.count(class, true);
+        Ok(slot)
+    }
+
+    fn alloc_large(&mut self, bytes: usize) -> Result<SlotRef, Full> {
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(bytes).map_err(|_| Full)?;
+        memory.resize(bytes, 0);
+        let memory = Some(memory.into_boxed_slice());
+        let at = match self.large_free.pop() {
+            Some(at) => {
+                self.large[at as usize] = memory;
+                at
+            }
+            None if self.large.len() < LARGE_MAX => {
+                self.large.push(memory);
+                self.large.len() as u32 - 1
+            }
+            None => return Err(Full),
+        };
+        self.in_use.large_bytes += bytes as u64;
+        Ok(SlotRef(LARGE | at))
+    }
+
+    /// Keeps the counters.
+    fn count(&mut self, class: Class, is_more: bool) {
+        let bytes = u64::from(class.shape().slot_bytes);
+        let counter = if class.is_index() {
+            &mut self.in_use.index_bytes
+        } else {
+            &mut self.in_use.record_bytes
+        };
+        if is_more {
+            *counter += bytes;
+            self.in_use.slots += 1;
+        } else {
+            *counter -= bytes;
+            self.in_use.slots -= 1;
+        }
+    }
+
+    /// Makes a span for a class that has none with room, in the lowest free place.
+    fn open_span(&mut self, class: Class) -> Result<SpanId, Full> {
+        let regions = self.regions.iter_mut().enumerate();
+        let found = regions
+            .filter_map(|(at, region)| Some((at, region.as_mut()?.open_span(class)?)))
+            .next();
+        let (region, head) = match found {
+            Some(found) => found,
+            None => {
+                let at = self.map_region()?;
+                (at, self.region_mut(at).open_span(class).expect("a new region has room"))
+            }
+        };
+        let id = SpanId((region * BLOCKS + head) as u32);
+        self.list(id, class);
+        Ok(id)
+    }
+
+    fn map_region(&mut self) -> Result<usize, Full> {
+        let at = match self.regions.iter().position(Option::is_none) {
+            Some(at) => at,
+            None if self.regions.len() < REGIONS_MAX => {
+                self.regions.push(None);
+                self.regions.len() - 1
+            }
+            None => return Err(Full),
+        };
+        self.regions[at] = Some(Region::map().ok_or(Full)?);
+        Ok(at)
+    }
+
+    /// The last slot of a span was freed: the span kept until now goes, this one is kept instead.
+    fn on_empty(&mut self, id: SpanId) {
+        let span = self.span_mut(id);
+        (span.bump, span.freed) = (0, None); // Address order again.
+        if let Some(before) = self.idle.replace(id) {
+            self.close_span(before);
+        }
+        if self.in_use.slots == 0 {
+            self.idle = None;
+            self.close_span(id);
+        }
+    }
+
+    fn close_span(&mut self, id: SpanId) {
+        self.unlist(id, self.span(id).class);
+        let region = self.region_mut(id.region());
+        region.close_span(id.block());
+        if region.is_free() {
+            self.regions[id.region()] = None;
+            while self.regions.last().is_some_and(Option::is_none) {
+                self.regions.pop();
+            }
+        }
+    }
+
+    /// Puts a span in front of its class's list of those with room.
+    fn list(&mut self, id: SpanId, class: Class) {
+        let after = self.rooms[class.number()].replace(id);
+        let span = self.span_mut(id);
+        (span.before, span.after) = (None, after);
+        if let Some(after) = after {
+            self.span_mut(after).before = Some(id);
+        }
+    }
+
+    fn unlist(&mut self, id: SpanId, class: Class) {
+        let span = self.span(id);
+        let (before, after) = (span.before, span.after);
+        match before {
+            Some(before) => self.span_mut(before).after = after,
+            None => self.rooms[class.number()] = after,
+        }
+        if let Some(after) = after {
+            self.span_mut(after).before = before;
+        }
+    }
+
+    fn span(&self, id: SpanId) -> &region::Span {
+        self.region(id.region()).span(id.block())
+    }
+
+    fn span_mut(&mut self, id: SpanId) -> &mut region::Span {
+        self.region_mut(id.region()).span_mut(id.block())
+    }
+
+    #[inline]
+    fn region(&self, at: usize) -> &Region {
+        self.regions[at].as_ref().expect("a reference is valid until freed")
+    }
+
+    #[inline]
+    fn region_mut(&mut self, at: usize) -> &mut Region {
+        self.regions[at].as_mut().expect("a reference is valid until freed")
+    }
+
+    fn large_bytes(&self, at: usize) -> &[u8] {
+        self.large[at].as_deref().expect("a reference is valid until freed")
+    }
+}

@@ -1,0 +1,307 @@
+//! A shard: the part of every channel whose mixed keys begin with the same bits.
+//!
+//! ```text
+//! Shards  [ lock | Shard ]  [ lock | Shard ]  ...  one for each value of the first `shard_bits` bits
+//!                    |- heap     memory of all records and indexes here, of whatever channel
+//!                    |- tables   by channel number; made by the first put, freed with the last record
+//!                    '- dying    tables of removed channels, taken apart a few records at a time
+//! ```
+//!
+//! A lock is held for one record operation or one scan step of at most [`CHUNK_RECORDS`] records.
+
+use std::{
+    ops::ControlFlow,
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use crate::{
+    channel::{Change, PutError},
+    heap::Heap,
+    mix::{Mixer, Place},
+    record::{self, VALUE_BYTES_MAX},
+    store::StoreOptions,
+    table::{Found, Table},
+    usage::Usage,
+};
+
+/// Records that a scan visits under one lock.
+pub(crate) const CHUNK_RECORDS: usize = 64;
+
+/// Index positions of removed channels that each write takes apart on the way.
+const RECLAIMED_PER_WRITE: usize = 16;
+
+/// All shards of a store.
+pub(crate) struct Shards {
+    pub(crate) mixer: Mixer,
+    cells: Box<[Cell]>,
+    /// Tables of removed channels that still hold memory.
+    dying: AtomicUsize,
+}
+
+/// A shard behind its lock, on cache lines of its own: two, because processors fetch them in pairs.
+#[repr(align(128))]
+struct Cell {
+    shard: Mutex<Shard>,
+    records: AtomicU64,
+    value_bytes: AtomicU64,
+}
+
+/// What a lock protects.
+pub(crate) struct Shard {
+    heap: Heap,
+    tables: Vec<Option<Box<Table>>>,
+    dying: Vec<Dying>,
+    /// Sum over `tables`.
+    usage: Usage,
+}
+
+/// A table that is being taken apart, and how far that got.
+struct Dying {
+    table: Box<Table>,
+    position: usize,
+}
+
+/// What an update did to the record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// It is as it was; or it was to be removed and is not there.
+    None,
+    /// It has a new value.
+    Put,
+    /// It is gone.
+    Removed,
+}
+
+/// Records on from a cursor, visited under one lock.
+pub(crate) struct Step {
+    /// Records that the visitor took.
+    pub(crate) taken: usize,
+    /// Where to go on in this shard; `None` at its end.
+    pub(crate) next: Option<Place>,
+    /// Whether the visitor refused the record at `next`.
+    pub(crate) refused: bool,
+}
+
+impl Shards {
+    pub(crate) fn new(options: StoreOptions) -> Self {
+        let mixer = Mixer::new(options.seed, options.shard_bits);
+        let cells = (0..mixer.shards()).map(|_| Cell::new()).collect();
+        Self { mixer, cells, dying: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Locks a shard to look into it.
+    #[inline]
+    pub(crate) fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
+        self.cells[shard].shard.lock().expect("a panic under this lock is our own bug")
+    }
+
+    /// Runs a write to one shard under its lock.
+    #[inline]
+    pub(crate) fn write<R>(&self, shard: usize, f: impl FnOnce(&mut Shard) -> R) -> R {
+        let mut guard = self.lock(shard);
+        let result = f(&mut guard);
+        if !guard.dying.is_empty() {
+            self.reclaim_in(&mut guard, RECLAIMED_PER_WRITE);
+        }
+        self.cells[shard].publish(guard.usage);
+        result
+    }
+
+    /// Takes a removed channel's table out of a shard; its memory is reclaimed later.
+    pub(crate) fn bury(&self, shard: usize, channel: usize) {
+        let mut guard = self.lock(shard);
+        let Some(table) = guard.tables.get_mut(channel).and_then(Option::take) else { return };
+        guard.usage = guard.usage - table.usage();
+        guard.dying.push(Dying { table, position: 0 });
+        self.dying.fetch_add(1, Ordering::Relaxed);
+        self.cells[shard].publish(guard.usage);
+    }
+
+    /// Frees up to about `budget` records of removed channels; true while there are more.
+    pub(crate) fn reclaim(&self, budget: usize) -> bool {
+        let mut left = budget;
+        for shard in 0..self.cells.len() {
+            while left > 0 && self.dying.load(Ordering::Relaxed) > 0 {
+                let mut guard = self.lock(shard);
+                if guard.dying.is_empty() {
+                    break;
+                }
+                let step = left.min(CHUNK_RECORDS);
+                self.reclaim_in(&mut guard, step);
+                left -= step;
+            }
+        }
+        self.dying.load(Ordering::Relaxed) > 0
+    }
+
+    /// Sum over all shards, without their locks.
+    pub(crate) fn usage(&self) -> Usage {
+        self.cells.iter().map(Cell::usage).fold(Usage::default(), std::ops::Add::add)
+    }
+
+    fn reclaim_in(&self, shard: &mut Shard, budget: usize) {
+        let Some(Dying { table, position }) = shard.dying.last_mut() else { return };
+        if table.dismantle(&mut shard.heap, position, budget) {
+            shard.dying.pop();
+            self.dying.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Cell {
+    fn new() -> Self {
+        Self {
+            shard: Mutex::new(Shard {
+                heap: Heap::new(),
+                tables: Vec::new(),
+                dying: Vec::new(),
+                usage: Usage::default(),
+            }),
+            records: AtomicU64::new(0),
+            value_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// Only whoever holds the lock writes, so plain stores do.
+    fn publish(&self, usage: Usage) {
+        self.records.store(usage.records, Ordering::Relaxed);
+        self.value_bytes.store(usage.value_bytes, Ordering::Relaxed);
+    }
+
+    fn usage(&self) -> Usage {
+        Usage {
+            records: self.records.load(Ordering::Relaxed),
+            value_bytes: self.value_bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+impl Shard {
+    /// The table of a channel, if it has records here.
+    #[inline]
+    pub(crate) fn table(&self, channel: usize) -> Option<&Table> {
+        self.tables.get(channel)?.as_deref()
+    }
+
+    /// All tables, those of removed channels included.
+    pub(crate) fn all_tables(&self) -> impl Iterator<Item = &Table> {
+        let dying = self.dying.iter().map(|dying| &*dying.table);
+        self.tables.iter().filter_map(Option::as_deref).chain(dying)
+    }
+
+    pub(crate) const fn heap(&self) -> &Heap {
+        &self.heap
+    }
+
+    /// The value of a record.
+    #[inline]
+    pub(crate) fn get(&self, channel: usize, place: Place) -> Option<&[u8]> {
+        let table = self.table(channel)?;
+        let found = table.find(&self.heap, place.tag, place.low)?;
+        Some(table.value(&self.heap, found))
+    }
+
+    /// Reads a record, lets `decide` choose what becomes of it, and does that. On an error nothing
+    /// has changed.
+    pub(crate) fn update<'v, R>(
+        &mut self,
+        channel: usize,
+        place: Place,
+        decide: impl FnOnce(Option<&[u8]>) -> Change<'v, R>,
+    ) -> Result<(R, Effect), PutError> {
+        let table = self.table(channel);
+        let found =
+            table.and_then(|table| Some((table, table.find(&self.heap, place.tag, place.low)?)));
+        let change = decide(found.map(|(table, found)| table.value(&self.heap, found)));
+        let found = found.map(|(_, found)| found);
+        match (change, found) {
+            (Change::Keep(result), _) | (Change::Remove(result), None) => {
+                Ok((result, Effect::None))
+            }
+            (Change::Put(value, result), found) => {
+                self.put(channel, place, found, value)?;
+                Ok((result, Effect::Put))
+            }
+            (Change::Remove(result), Some(found)) => {
+                self.remove(channel, found);
+                Ok((result, Effect::Removed))
+            }
+        }
+    }
+
+    fn put(
+        &mut self,
+        channel: usize,
+        place: Place,
+        found: Option<Found>,
+        value: &[u8],
+    ) -> Result<(), PutError> {
+        if value.len() > VALUE_BYTES_MAX {
+            return Err(PutError::TooBig);
+        }
+        if self.tables.len() <= channel {
+            self.tables.resize_with(channel + 1, || None);
+        }
+        let (heap, entry) = (&mut self.heap, &mut self.tables[channel]);
+        let table = match entry {
+            Some(table) => table,
+            None => entry.insert(Box::new(Table::new(heap)?)),
+        };
+        let before = table.usage();
+        let result = match found {
+            Some(found) => table.replace(heap, found, place.low, value),
+            None => table.insert(heap, place.tag, place.low, value),
+        };
+        self.usage = self.usage + table.usage() - before;
+        self.drop_if_empty(channel);
+        Ok(result?)
+    }
+
+    fn remove(&mut self, channel: usize, found: Found) {
+        let table = self.tables[channel].as_mut().expect("something was found in it");
+        let before = table.usage();
+        table.remove(&mut self.heap, found);
+        self.usage = self.usage + table.usage() - before;
+        self.drop_if_empty(channel);
+    }
+
+    /// A table without records keeps no memory.
+    fn drop_if_empty(&mut self, channel: usize) {
+        let entry = &mut self.tables[channel];
+        if let Some(mut table) = entry.take_if(|table| table.usage().records == 0) {
+            table.free_index(&mut self.heap);
+        }
+    }
+
+    /// Visits up to `budget` records of a channel from `from` on.
+    pub(crate) fn visit(
+        &self,
+        channel: usize,
+        from: Place,
+        budget: usize,
+        mut f: impl FnMut(Place, &[u8]) -> ControlFlow<()>,
+    ) -> Step {
+        let Some(table) = self.table(channel) else {
+            return Step { taken: 0, next: None, refused: false };
+        };
+        let count = budget.min(CHUNK_RECORDS);
+        let chunk = table.chunk(&self.heap, from.tag, from.low, count);
+        for (taken, &(tag, low, slot)) in chunk.records.iter().enumerate() {
+            let place = Place { tag, low, ..from };
+            let refused =
+                taken < count && f(place, record::value(self.heap.bytes(slot))).is_break();
+            if refused || taken == count {
+                return Step { taken, next: Some(place), refused };
+            }
+        }
+        let next = chunk.next.map(|tag| Place { tag, low: 0, ..from });
+        Step { taken: chunk.records.len(), next, refused: false }
+    }
+}

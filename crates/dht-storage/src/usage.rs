@@ -1,0 +1,52 @@
+//! How much a store or a channel holds.
+
+use std::ops::{Add, Sub};
+
+/// Records and the bytes of their values. Keys and overhead are not counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Number of records.
+    pub records: u64,
+    /// Sum of the lengths of their values.
+    pub value_bytes: u64,
+}
+
+impl Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self {
+            records: self.records + other.records,
+            value_bytes: self.value_bytes + other.value_bytes,
+        }
+    }
+}
+
+impl Sub for Usage {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self {
+            records: self.records - other.records,
+            value_bytes: self.value_bytes - other.value_bytes,
+        }
+    }
+}
+
+/// Where a store's memory is, in bytes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Address space taken from the system for slots. Costs memory only where it was touched.
+    pub mapped: u64,
+    /// The part of `mapped` that was handed out since it was last given back to the system: an
+    /// upper bound of what the system backs with memory, but for the rounding to its pages.
+    pub touched: u64,
+    /// Slots of records in use.
+    pub records: u64,
+    /// Index pages in use.
+    pub index: u64,
+    /// Records too large for a slot.
+    pub large: u64,
+    /// Directories and segment headers, on the ordinary heap.
+    pub tables: u64,
+}
