@@ -10,7 +10,7 @@
 //! Source: spec `protocol-neo` 15. Invariant: a record that does not fit beside others travels in a
 //! batch of its own. (The original leaves it out.)
 
-use dht_lzo::Compressor;
+pub use dht_lzo::Compressor;
 use dht_types::Key;
 
 use super::requests::{GetAllMessage, MirrorMessage};
@@ -282,7 +282,8 @@ mod tests {
                 found.extend(owned);
             };
             for _ in 0..40 {
-                let (key, value) = (Key(rng.next()), vec![7; rng.within(0..90_000) >> rng.below(9)]);
+                let (key, value) =
+                    (Key(rng.next()), vec![7; rng.within(0..90_000) >> rng.below(9)]);
                 if !batch.add(key, &value) {
                     assert!(batch.len() + 24 + value.len() > BATCH_CAPACITY_BYTES);
                     send(&mut batch);
@@ -311,7 +312,8 @@ mod tests {
                 found.extend(records.into_iter().map(|(k, v)| (k, v.to_vec())));
             };
             for _ in 0..40 {
-                let (key, value) = (Key(rng.next()), vec![7; rng.within(0..90_000) >> rng.below(9)]);
+                let (key, value) =
+                    (Key(rng.next()), vec![7; rng.within(0..90_000) >> rng.below(9)]);
                 if !batch.add(key, &value) {
                     assert!(16 + value.len() > BATCH_CAPACITY_BYTES);
                     send(&mut batch);

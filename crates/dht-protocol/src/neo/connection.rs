@@ -18,11 +18,11 @@
 
 use dht_types::ChannelNameError;
 
+use super::Supported;
 use super::active::Active;
 use super::frame::{self, Frame, FrameError, FrameKind};
 use super::requests::{ArgumentsError, UpdateMessage};
 use super::{Command, Control, Payload, REQUESTS_ACTIVE_MAX, Request, RequestId, RequestKind};
-use super::Supported;
 use crate::wire::{DecodeError, Reader};
 
 /// What a message amounts to.

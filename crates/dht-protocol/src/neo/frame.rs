@@ -162,7 +162,8 @@ pub fn write_message(out: &mut Vec<u8>, id: RequestId, payload: impl FnOnce(&mut
 
 /// Appends a message of a request whose payload is one byte: most that a node sends are such.
 pub fn write_byte(out: &mut Vec<u8>, id: RequestId, byte: u8) {
-    const BODY_BYTES: u8 = RequestId::BYTES as u8 + 1;
+    const BODY_BYTES: u8 = 9;
+    const { assert!(BODY_BYTES as usize == RequestId::BYTES + 1) };
     const REQUEST: u8 = FrameKind::Request as u8;
     let mut message = [0; HEADER_BYTES + BODY_BYTES as usize];
     message[0] = REQUEST;
@@ -260,7 +261,7 @@ mod tests {
         for_seeds(500, |rng| {
             let mut bytes = rng.bytes(0..100);
             if rng.one_in(2) {
-                let mut good = header(1 + rng.below(2) as u8, rng.below(40));
+                let mut good = header(*rng.pick(&[1, 2]), rng.below(40));
                 good.append(&mut bytes);
                 bytes = good;
             }

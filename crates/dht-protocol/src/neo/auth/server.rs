@@ -146,8 +146,7 @@ fn judge<'k>(
     const NOBODYS_KEY: AuthKey = [0; 128];
     let text = std::str::from_utf8(name).ok();
     let key = text.and_then(|name| if name.is_empty() { None } else { key_of(name) });
-    let code_is_right =
-        mac(key.unwrap_or(&NOBODYS_KEY), time, nonce).verify_slice(code).is_ok();
+    let code_is_right = mac(key.unwrap_or(&NOBODYS_KEY), time, nonce).verify_slice(code).is_ok();
     if name.is_empty() {
         return Err(Rejection::NoName);
     }

@@ -83,11 +83,9 @@ fn the_worked_example_passes_byte_by_byte_on_both_sides() {
     let mut sent = Vec::new();
     let mut client = ClientHandshake::new(&mut sent);
     assert_eq!(to_hex(&sent), hex(VERSION_BYTE));
-    for (received, answer, done) in [
-        (VERSION_BYTE, TIME, false),
-        (NONCE_MESSAGE, NAME_AND_CODE, false),
-        (ACCEPTED, "", true),
-    ] {
+    for (received, answer, done) in
+        [(VERSION_BYTE, TIME, false), (NONCE_MESSAGE, NAME_AND_CODE, false), (ACCEPTED, "", true)]
+    {
         sent.clear();
         let bytes = from_hex(received);
         let mut input = &bytes[..];
@@ -197,7 +195,10 @@ fn rejections_are_decided_in_order_and_look_alike() {
     }
     // The time that counts is the one that was announced first.
     let (outcome, _) = judged(NOW, &proof(b"test", &KEY, NOW + 1));
-    assert!(matches!(outcome, Err(ServerHandshakeError::Rejected { why: Rejection::WrongKey, .. })));
+    assert!(matches!(
+        outcome,
+        Err(ServerHandshakeError::Rejected { why: Rejection::WrongKey, .. })
+    ));
 }
 
 #[test]

@@ -10,7 +10,7 @@
 
 mod payload;
 
-use dht_types::{ChannelName, ChannelNameError, Key};
+use dht_types::{ChannelNameError, Key};
 pub use payload::Payload;
 use payload::{message_end, statuses};
 
