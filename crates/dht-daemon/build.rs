@@ -8,16 +8,20 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
-    for name in ["DHT_BUILD_COMMIT", "DHT_BUILD_AUTHOR", "SOURCE_DATE_EPOCH"] {
-        println!("cargo::rerun-if-env-changed={name}");
-        set(name, env::var(name).ok());
+    for (from, to) in [
+        ("DHT_BUILD_COMMIT", "DHT_BUILD_COMMIT"),
+        ("DHT_BUILD_AUTHOR", "DHT_BUILD_AUTHOR"),
+        ("SOURCE_DATE_EPOCH", "DHT_BUILD_EPOCH"),
+    ] {
+        println!("cargo::rerun-if-env-changed={from}");
+        set(to, env::var(from).ok());
     }
     set("DHT_BUILD_TARGET", env::var("TARGET").ok());
     set("DHT_BUILD_PROFILE", env::var("PROFILE").ok());
     set("DHT_BUILD_COMPILER", compiler());
 }
 
-/// Makes `option_env!("DHT_BUILD_..")` of the crate the value, or `unknown`.
+/// Makes `env!("DHT_BUILD_..")` of the crate the value, or `unknown`.
 fn set(name: &str, value: Option<String>) {
     let value = value.filter(|text| !text.is_empty()).unwrap_or_else(|| "unknown".to_owned());
     println!("cargo::rustc-env={name}={}", value.replace(['\n', '\r'], " "));

@@ -13,7 +13,7 @@ pub const VERSION_LOGGER: &str = "ocean.util.app.ext.VersionArgsExt";
 const BUILD: &[(&str, &str)] = &[
     ("build_author", env!("DHT_BUILD_AUTHOR")),
     ("build_commit", env!("DHT_BUILD_COMMIT")),
-    ("build_date", env!("SOURCE_DATE_EPOCH")),
+    ("build_date", env!("DHT_BUILD_EPOCH")),
     ("compiler", env!("DHT_BUILD_COMPILER")),
     ("profile", env!("DHT_BUILD_PROFILE")),
     ("target", env!("DHT_BUILD_TARGET")),

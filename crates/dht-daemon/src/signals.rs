@@ -89,7 +89,7 @@ impl Signals {
 
 impl Drop for Signals {
     fn drop(&mut self) {
-        // Compat of signal-hook: the signals are ignored from now on, not back to their default.
+        // The signals are ignored from now on, not back to their default: signal-hook's way.
         for id in self.registered.drain(..) {
             unregister(id);
         }

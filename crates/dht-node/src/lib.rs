@@ -1,1 +1,31 @@
 //! The node: sockets, workers, handlers, start and stop.
+//!
+//! ```text
+//! program.rs     from the command line to the exit code
+//! node.rs        start: load, bind, spawn; stop: join, dump
+//! control.rs     the main thread: accepts, signals, command sockets, stats
+//! worker.rs      one thread's loop: for each ready connection receive, execute, send once
+//!   driver/        which sockets are ready, bytes in and out
+//!   connection.rs  a session and its buffers
+//!     legacy.rs      bytes -> requests -> handlers
+//!       handlers/      what each request does
+//! persist/       dump files into the store and back
+//! ```
+
+pub mod config;
+mod connection;
+mod context;
+mod control;
+mod counters;
+mod driver;
+mod handlers;
+mod legacy;
+mod mailbox;
+mod node;
+mod persist;
+mod program;
+mod shared;
+mod stats;
+mod worker;
+
+pub use program::run;

@@ -1,9 +1,12 @@
-//! Seeds, hex, golden files: for tests only, a leaf that any crate's tests may use.
+//! Seeds, hex, golden files, real node processes: for tests only, a leaf that any crate's tests
+//! may use.
 
 mod golden;
 mod hex;
+mod node_process;
 mod rng;
 
 pub use golden::{GoldenRecord, golden_dump, golden_dump_names, testdata};
 pub use hex::{from_hex, to_hex};
+pub use node_process::{NodeProcess, NodeSettings, Peer, free_port, wait_for};
 pub use rng::{Rng, for_seeds};

@@ -128,7 +128,7 @@ impl LogConfig {
             loggers.push(logger(&mut section, &section_name["LOG.".len()..])?);
             warnings.extend(section.finish(loose)?);
         }
-        add_version_log(ini, &mut loggers)?;
+        add_version_log(ini, &mut loggers, warnings)?;
         loggers.sort_by(|a, b| a.name.cmp(&b.name)); // Root has the empty name.
         Ok(Self { loggers, buffer_bytes })
     }
@@ -159,8 +159,14 @@ fn logger(section: &mut Section<'_>, name: &str) -> Result<LoggerConfig, ConfigE
 
 /// Adds the file that the version line goes to, unless its logger is configured or it is turned
 /// off. The line also climbs to Root's appenders of other classes.
-fn add_version_log(ini: &Ini, loggers: &mut Vec<LoggerConfig>) -> Result<(), ConfigError> {
-    let wanted = Section::new(ini, "VERSION").or("default_version_log", true)?;
+fn add_version_log(
+    ini: &Ini,
+    loggers: &mut Vec<LoggerConfig>,
+    warnings: &mut Vec<String>,
+) -> Result<(), ConfigError> {
+    let mut section = Section::new(ini, "VERSION");
+    let wanted = section.or("default_version_log", true)?;
+    warnings.extend(section.finish(true)?); // The original does not see other keys.
     if wanted && !loggers.iter().any(|logger| logger.name == VERSION_LOGGER) {
         loggers.push(LoggerConfig {
             level: Some(Threshold::From(Level::Info)),

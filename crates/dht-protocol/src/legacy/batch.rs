@@ -9,7 +9,7 @@
 //! Source: spec `protocol-legacy` 8. Invariant: a record that does not fit beside others travels in
 //! a batch of its own; none is ever left out for its size.
 
-use dht_lzo::Compressor;
+pub use dht_lzo::Compressor;
 use dht_types::Key;
 
 use super::requests::KeyField;

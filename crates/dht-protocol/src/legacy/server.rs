@@ -120,7 +120,7 @@ impl Server {
     }
 
     /// Takes bytes from the front of `input` up to the end of one request.
-    pub fn next<'a>(&'a mut self, input: &mut &'a [u8]) -> Parsed<'a> {
+    pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Parsed<'a> {
         loop {
             let step = match self.stage {
                 Stage::Code => self.code(input),

@@ -1,0 +1,191 @@
+//! A connection as its worker sees it: a session, bytes that wait, and what is known of the socket.
+
+use std::net::SocketAddr;
+
+use crate::context::Context;
+use crate::counters::Counters;
+use crate::driver::Sent;
+use crate::legacy::LegacySession;
+
+/// A session pauses while so many bytes of its output wait to be sent. Its output is bounded by
+/// this and one answer more.
+pub(crate) const OUTPUT_BYTES_HIGH: usize = 64 * 1024;
+
+/// Largest input or output buffer that an idle connection keeps, in bytes.
+const BUFFER_KEPT_BYTES: usize = 16 * 1024;
+
+/// How far a session came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// Nothing to do before bytes or an event arrive.
+    Idle,
+    /// More to do, as soon as the others have had their turn and the output has room.
+    More,
+}
+
+/// See the module.
+pub(crate) struct Connection {
+    session: LegacySession,
+    peer: SocketAddr,
+    /// Bytes received and not taken by the session yet: at most one array within its limit and
+    /// what came with the last receive.
+    input: Vec<u8>,
+    output: Output,
+    /// The socket may hold bytes to receive.
+    pub(crate) readable: bool,
+    /// The peer's end has been announced, behind the bytes that are there.
+    pub(crate) ends: bool,
+    /// The socket may have room.
+    pub(crate) writable: bool,
+    /// The connection stands in the worker's queue.
+    pub(crate) queued: bool,
+    /// More to do, by the session's own word.
+    more: bool,
+    /// To be closed when the output is gone.
+    closing: bool,
+}
+
+/// Bytes to be sent.
+#[derive(Debug, Default)]
+struct Output {
+    bytes: Vec<u8>,
+    /// So many of them are gone.
+    sent: usize,
+}
+
+impl Output {
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    fn waiting(&self) -> &[u8] {
+        &self.bytes[self.sent..]
+    }
+
+    fn advance(&mut self, sent: usize) {
+        self.sent += sent;
+        if self.sent == self.bytes.len() {
+            self.bytes.clear();
+            self.bytes.shrink_to(BUFFER_KEPT_BYTES);
+            self.sent = 0;
+        }
+    }
+}
+
+impl Connection {
+    pub(crate) fn new(session: LegacySession, peer: SocketAddr) -> Self {
+        Self {
+            session,
+            peer,
+            input: Vec::new(),
+            output: Output::default(),
+            readable: false,
+            ends: false,
+            writable: true,
+            queued: false,
+            more: false,
+            closing: false,
+        }
+    }
+
+    /// Whether the next turn should receive. What was received before comes first.
+    pub(crate) fn wants_input(&self) -> bool {
+        let free = !self.more && !self.closing && self.has_room();
+        self.readable && free && self.session.wants_input()
+    }
+
+    /// Whether there is anything to do in a next turn without waiting.
+    pub(crate) fn wants_turn(&self) -> bool {
+        !self.closing && self.has_room() && (self.more || self.wants_input())
+    }
+
+    fn has_room(&self) -> bool {
+        self.output.waiting().len() < OUTPUT_BYTES_HIGH
+    }
+
+    /// Whether it listens to changes, and so has to be flushed.
+    pub(crate) const fn listens(&self) -> bool {
+        self.session.listens()
+    }
+
+    /// Whether all is said and sent.
+    pub(crate) fn is_over(&self) -> bool {
+        self.closing && self.output.is_empty()
+    }
+
+    /// The peer is gone: what it has not read is not for anybody.
+    pub(crate) fn hang_up(&mut self) {
+        self.closing = true;
+        self.output = Output::default();
+    }
+
+    /// The peer has sent its last byte. What it asked for is still sent.
+    pub(crate) fn end_of_input(&mut self) {
+        self.closing = true;
+    }
+
+    /// Lets the session work on what arrived, and on what waits from before.
+    pub(crate) fn work(&mut self, cx: &mut Context, received: &[u8]) {
+        if self.closing || !self.has_room() {
+            self.input.extend_from_slice(received);
+            return;
+        }
+        cx.peer = self.peer;
+        let out = &mut self.output.bytes;
+        // Sent bytes at the front would count as waiting.
+        if self.output.sent > 0 {
+            out.drain(..self.output.sent);
+            self.output.sent = 0;
+        }
+        let worked = if self.input.is_empty() {
+            let mut rest = received;
+            let worked = self.session.work(cx, &mut rest, out);
+            self.input.extend_from_slice(rest);
+            worked
+        } else {
+            self.input.extend_from_slice(received);
+            let mut rest = &self.input[..];
+            let worked = self.session.work(cx, &mut rest, out);
+            let taken = self.input.len() - rest.len();
+            self.input.drain(..taken);
+            worked
+        };
+        if self.input.is_empty() {
+            self.input.shrink_to(BUFFER_KEPT_BYTES);
+        }
+        match worked {
+            Ok(progress) => self.more = progress == Progress::More,
+            Err(reason) => {
+                log::debug!("closing the connection of {}: {reason}", self.peer);
+                self.more = false;
+                self.closing = true;
+            }
+        }
+    }
+
+    /// Hands what was gathered for the next flush to the output.
+    pub(crate) fn flush(&mut self) {
+        self.session.flush(&mut self.output.bytes);
+    }
+
+    /// Sends what there is through `send`, if there may be room.
+    pub(crate) fn send(&mut self, counters: &Counters, send: impl FnOnce(&[u8]) -> Sent) {
+        if self.output.is_empty() || !self.writable {
+            return;
+        }
+        let waiting = self.output.waiting();
+        match send(waiting) {
+            Sent::Closed => self.hang_up(),
+            Sent::Bytes(sent) => {
+                self.writable = sent == waiting.len();
+                counters.bytes_sent.add(sent as u64);
+                self.output.advance(sent);
+            }
+        }
+    }
+
+    /// The connection is closed: whatever it was doing is over.
+    pub(crate) fn close(mut self, counters: &Counters) {
+        self.session.close(counters);
+    }
+}

@@ -1,0 +1,151 @@
+//! What a handler may use: the store and settings, and what its worker owns.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dht_protocol::legacy::batch::Compressor;
+use dht_protocol::wire::Writer;
+use dht_storage::{Channel, Notify, PutError};
+use dht_types::{ChannelName, Key};
+use rustc_hash::FxHashMap;
+
+use crate::counters::Counters;
+use crate::driver::ConnId;
+use crate::mailbox::Mailbox;
+use crate::shared::Shared;
+
+/// Tells the time. Only the worker loop's may ask the system.
+pub(crate) type Clock = fn() -> Instant;
+
+/// Handed down to handlers for one call; owned by the worker.
+pub(crate) struct Context {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) counters: Arc<Counters>,
+    pub(crate) mailbox: Arc<Mailbox>,
+    pub(crate) clock: Clock,
+    /// The connection that is being served.
+    pub(crate) conn: ConnId,
+    /// Who is on its other end.
+    pub(crate) peer: SocketAddr,
+    pub(crate) codec: Codec,
+    channels: ChannelCache,
+}
+
+/// Buffers for compressed batches, reused from request to request.
+#[derive(Debug)]
+pub(crate) struct Codec {
+    pub(crate) compressor: Compressor,
+    /// The records of a batch that was received.
+    pub(crate) records: Vec<u8>,
+}
+
+/// Largest buffer for received records that is kept for the next batch, in bytes.
+const RECORDS_KEPT_BYTES: usize = 1024 * 1024;
+
+/// How often a write is tried on a channel that is removed under its hands and made again.
+const PUT_TRIES_MAX: usize = 8;
+
+/// A write that could not be done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// There are as many channels as the store holds.
+    #[error("the channel cannot be created")]
+    NoChannel,
+    /// No memory, or a value that no store takes.
+    #[error("no room for the record")]
+    NoRoom,
+}
+
+impl Context {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        counters: Arc<Counters>,
+        mailbox: Arc<Mailbox>,
+        clock: Clock,
+    ) -> Self {
+        let codec = Codec { compressor: Compressor::new(), records: Vec::new() };
+        let peer = SocketAddr::from(([0, 0, 0, 0], 0));
+        let channels = ChannelCache::default();
+        Self { shared, counters, mailbox, clock, conn: 0, peer, codec, channels }
+    }
+
+    /// The channel of that name, if there is one.
+    pub(crate) fn channel(&mut self, name: &str) -> Option<Arc<Channel>> {
+        self.channels.get(&self.shared, name)
+    }
+
+    /// The channel of that name, made if there is none.
+    pub(crate) fn channel_or_create(&mut self, name: &str) -> Result<Arc<Channel>, WriteError> {
+        if let Some(channel) = self.channel(name) {
+            return Ok(channel);
+        }
+        let name = ChannelName::new(name.as_bytes()).map_err(|_| WriteError::NoChannel)?;
+        self.shared.store.channel_or_create(&name).map_err(|_| WriteError::NoChannel)
+    }
+
+    /// Stores a record, making the channel if there is none, and counts it.
+    pub(crate) fn put(
+        &mut self,
+        channel: &str,
+        key: Key,
+        value: &[u8],
+        notify: Notify,
+    ) -> Result<(), WriteError> {
+        for _ in 0..PUT_TRIES_MAX {
+            match self.channel_or_create(channel)?.put(key, value, notify) {
+                Ok(_) => {
+                    self.counters.actions.written.record(value.len());
+                    return Ok(());
+                }
+                Err(PutError::Closed) => {} // Removed a moment ago: the record goes into a new one.
+                Err(PutError::TooBig | PutError::Full) => return Err(WriteError::NoRoom),
+            }
+        }
+        Err(WriteError::NoChannel)
+    }
+
+    /// Whether `more` bytes of value would exceed the node's limit.
+    pub(crate) fn exceeds_limit(&self, more: usize) -> bool {
+        let limit = self.shared.settings.bytes_max;
+        limit > 0 && self.shared.bytes() + more as u64 > limit
+    }
+}
+
+impl Codec {
+    /// Lets go of a buffer that one large batch needed.
+    pub(crate) fn trim(&mut self) {
+        if self.records.capacity() > RECORDS_KEPT_BYTES {
+            self.records = Vec::new();
+        }
+    }
+}
+
+/// Channels that this worker has looked up, so that it need not ask what all share.
+#[derive(Default)]
+struct ChannelCache {
+    /// The store's generation that the entries belong to.
+    generation: u64,
+    channels: FxHashMap<ChannelName, Arc<Channel>>,
+}
+
+impl ChannelCache {
+    fn get(&mut self, shared: &Shared, name: &str) -> Option<Arc<Channel>> {
+        let generation = shared.store.generation();
+        if self.generation != generation {
+            self.generation = generation;
+            self.channels.clear();
+        }
+        if let Some(channel) = self.channels.get(name) {
+            return Some(Arc::clone(channel));
+        }
+        let channel = shared.store.channel(name)?;
+        self.channels.insert(channel.name().clone(), Arc::clone(&channel));
+        Some(channel)
+    }
+}
+
+/// The output buffer of the connection being served, as the protocol's writer.
+pub(crate) fn writer(out: &mut Vec<u8>) -> Writer<'_> {
+    Writer::new(out)
+}

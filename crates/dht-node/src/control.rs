@@ -1,0 +1,292 @@
+//! The main thread: accepts connections and hands them to the workers, and does everything that is
+//! rare: signals, command sockets, the stats line.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use dht_daemon::command_socket::{CommandSession, Commands};
+use dht_daemon::log::Logs;
+use dht_daemon::signals::{Signal, Signals};
+use dht_daemon::stats::{StatsConfig, StatsFile};
+use mio::net::{TcpListener, UnixListener, UnixStream};
+use mio::{Events, Interest, Poll, Token};
+use slab::Slab;
+use socket2::{SockRef, TcpKeepalive};
+
+use crate::mailbox::Mailbox;
+use crate::shared::Shared;
+use crate::stats::Stats;
+
+/// Keep-alive of accepted sockets: a dead peer is found after about 14 seconds.
+/// Source: spec `node` 11.10.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// Most connections that are accepted before other things get their turn.
+const ACCEPTS_PER_TURN: usize = 256;
+
+/// How long to wait when a connection cannot be accepted, as when the process has no descriptors
+/// left: the connection stays in the backlog meanwhile.
+const ACCEPT_RETRY: Duration = Duration::from_millis(100);
+
+/// Most connections to the command sockets at a time; more are closed at once.
+const COMMAND_SESSIONS_MAX: usize = 64;
+
+/// Most bytes of a command's reply that wait for the peer to read.
+const REPLY_BYTES_MAX: usize = 1024 * 1024;
+
+const LEGACY: Token = Token(usize::MAX);
+const SIGNALS: Token = Token(usize::MAX - 1);
+/// The command sockets are these tokens and those below; sessions count from 0.
+const COMMANDS: [Token; 2] = [Token(usize::MAX - 2), Token(usize::MAX - 3)];
+
+/// The stats log and what goes into it.
+pub(crate) struct StatsLog {
+    pub(crate) config: StatsConfig,
+    pub(crate) file: StatsFile,
+    pub(crate) stats: Stats,
+}
+
+/// See the module.
+pub(crate) struct Control<'a> {
+    poll: Poll,
+    listener: TcpListener,
+    signals: Signals,
+    /// Registered with `poll` in the place of what `signals` reads.
+    _signal_stream: UnixStream,
+    logs: &'a Logs,
+    stats_log: Option<StatsLog>,
+    command_sockets: Vec<(UnixListener, Commands<'a>)>,
+    sessions: Slab<Session>,
+    shared: Arc<Shared>,
+    workers: Vec<Arc<Mailbox>>,
+    next_worker: usize,
+    accept_again: Option<Instant>,
+}
+
+/// A peer at a command socket.
+struct Session {
+    stream: UnixStream,
+    commands: usize,
+    parser: CommandSession,
+    replies: Vec<u8>,
+}
+
+impl<'a> Control<'a> {
+    pub(crate) fn new(
+        listener: std::net::TcpListener,
+        signals: Signals,
+        logs: &'a Logs,
+        stats_log: Option<StatsLog>,
+        command_sockets: Vec<(StdUnixListener, Commands<'a>)>,
+        shared: Arc<Shared>,
+        workers: Vec<Arc<Mailbox>>,
+    ) -> io::Result<Self> {
+        assert!(command_sockets.len() <= COMMANDS.len(), "there are tokens for two");
+        let poll = Poll::new()?;
+        let mut listener = TcpListener::from_std(listener);
+        poll.registry().register(&mut listener, LEGACY, Interest::READABLE)?;
+        let mut signal_stream = UnixStream::from_std(signals.stream().try_clone()?);
+        poll.registry().register(&mut signal_stream, SIGNALS, Interest::READABLE)?;
+        let mut sockets = Vec::new();
+        for ((socket, commands), token) in command_sockets.into_iter().zip(COMMANDS) {
+            let mut socket = UnixListener::from_std(socket);
+            poll.registry().register(&mut socket, token, Interest::READABLE)?;
+            sockets.push((socket, commands));
+        }
+        Ok(Self {
+            poll,
+            listener,
+            signals,
+            _signal_stream: signal_stream,
+            logs,
+            stats_log,
+            command_sockets: sockets,
+            sessions: Slab::new(),
+            shared,
+            workers,
+            next_worker: 0,
+            accept_again: None,
+        })
+    }
+
+    /// Runs until a signal says stop.
+    #[expect(clippy::disallowed_methods, reason = "this is an event loop: it asks the system")]
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(1024);
+        let mut next_stats = self.next_stats();
+        loop {
+            let next = [next_stats, self.accept_again].into_iter().flatten().min();
+            let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
+            match self.poll.poll(&mut events, timeout) {
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                other => other?,
+            }
+            for event in &events {
+                match event.token() {
+                    LEGACY => self.accept_again = Some(Instant::now()),
+                    SIGNALS => {
+                        if self.handle_signals() {
+                            return Ok(());
+                        }
+                    }
+                    token => match COMMANDS.iter().position(|command| *command == token) {
+                        Some(socket) => self.accept_commands(socket),
+                        None => self.serve_commands(token.0),
+                    },
+                }
+            }
+            let now = Instant::now();
+            if self.accept_again.is_some_and(|at| at <= now) {
+                self.accept_again = self.accept().map(|wait| now + wait);
+            }
+            if next_stats.is_some_and(|at| at <= now) {
+                self.write_stats(now);
+                next_stats = self.next_stats();
+            }
+        }
+    }
+
+    /// When the next stats line is due: at a multiple of the interval on the wall clock.
+    #[expect(clippy::disallowed_methods, reason = "this is an event loop: it asks the system")]
+    fn next_stats(&self) -> Option<Instant> {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let config = &self.stats_log.as_ref()?.config;
+        Some(Instant::now() + config.delay(since_epoch.unwrap_or_default()))
+    }
+
+    fn write_stats(&mut self, now: Instant) {
+        if let Some(log) = &mut self.stats_log {
+            log.file.append(&log.stats.line(now, self.logs));
+        }
+    }
+
+    /// `true`: it is time to stop.
+    fn handle_signals(&mut self) -> bool {
+        let signals: Vec<Signal> = self.signals.drain().collect();
+        if signals.contains(&Signal::Reopen) {
+            for error in self.logs.reopen() {
+                log::error!("{error}");
+            }
+        }
+        signals.contains(&Signal::Stop)
+    }
+
+    /// Accepts what waits. Returns when to try again, if not on the next event.
+    fn accept(&mut self) -> Option<Duration> {
+        for _ in 0..ACCEPTS_PER_TURN {
+            match self.listener.accept() {
+                Ok((socket, peer)) => self.hand_over(socket, peer),
+                Err(error) => match error.kind() {
+                    ErrorKind::WouldBlock => return None,
+                    // The peer has given up already; the next one may not have.
+                    ErrorKind::Interrupted
+                    | ErrorKind::ConnectionAborted
+                    | ErrorKind::ConnectionReset => {}
+                    _ => {
+                        log::error!("cannot accept a connection: {error}");
+                        return Some(ACCEPT_RETRY);
+                    }
+                },
+            }
+        }
+        Some(Duration::ZERO)
+    }
+
+    /// Gives an accepted socket to the next worker, or closes it if there are too many.
+    fn hand_over(&mut self, socket: mio::net::TcpStream, peer: SocketAddr) {
+        if !self.shared.legacy_connections.try_open() {
+            return;
+        }
+        if let Err(error) = set_options(&socket) {
+            log::warn!("cannot set the options of the connection of {peer}: {error}");
+        }
+        self.workers[self.next_worker].leave_socket(socket.into(), peer);
+        self.next_worker = (self.next_worker + 1) % self.workers.len();
+    }
+
+    fn accept_commands(&mut self, socket: usize) {
+        while let Ok((mut stream, _)) = self.command_sockets[socket].0.accept() {
+            if self.sessions.len() == COMMAND_SESSIONS_MAX {
+                continue;
+            }
+            let entry = self.sessions.vacant_entry();
+            let both = Interest::READABLE | Interest::WRITABLE;
+            let registry = self.poll.registry();
+            if registry.register(&mut stream, Token(entry.key()), both).is_ok() {
+                let (parser, replies) = (CommandSession::default(), Vec::new());
+                entry.insert(Session { stream, commands: socket, parser, replies });
+            }
+        }
+    }
+
+    fn serve_commands(&mut self, id: usize) {
+        let Some(session) = self.sessions.get_mut(id) else { return };
+        let commands = &mut self.command_sockets[session.commands].1;
+        if !session.serve(commands) {
+            self.sessions.remove(id);
+        }
+    }
+}
+
+impl Session {
+    /// Reads, executes, replies. `false`: the peer is gone.
+    fn serve(&mut self, commands: &mut Commands<'_>) -> bool {
+        loop {
+            let Ok(drained) = self.receive(commands) else { return false };
+            let Ok(()) = self.reply() else { return false };
+            // What is left comes with the next event: of bytes, or of room for the replies.
+            if drained || !self.replies.is_empty() {
+                return true;
+            }
+        }
+    }
+
+    /// Executes what has arrived; `true` if that is all for now.
+    fn receive(&mut self, commands: &mut Commands<'_>) -> io::Result<bool> {
+        let mut bytes = [0; 4096];
+        while self.replies.len() < REPLY_BYTES_MAX {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => {
+                    self.reply()?;
+                    return Err(ErrorKind::UnexpectedEof.into());
+                }
+                Ok(len) => {
+                    let mut run = |name: &str, arguments: &str| commands.dispatch(name, arguments);
+                    self.replies.extend(self.parser.receive(&bytes[..len], &mut run));
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(true),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Sends as much of the replies as there is room for.
+    fn reply(&mut self) -> io::Result<()> {
+        while !self.replies.is_empty() {
+            match self.stream.write(&self.replies) {
+                Ok(sent) => drop(self.replies.drain(..sent)),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Source: spec `node` 11.10.
+fn set_options(socket: &mio::net::TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    let keepalive = TcpKeepalive::new()
+        .with_time(KEEPALIVE_IDLE)
+        .with_interval(KEEPALIVE_INTERVAL)
+        .with_retries(KEEPALIVE_PROBES);
+    SockRef::from(socket).set_tcp_keepalive(&keepalive)
+}

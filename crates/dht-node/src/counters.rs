@@ -1,0 +1,210 @@
+//! What a worker counts. Only the worker writes its counters, the stats line reads them all, so
+//! nothing on the way of a request is shared between cores.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use dht_protocol::legacy::Command;
+
+/// Upper edges of the time buckets, in microseconds; the last bucket is above them all.
+/// Source: spec `node` 8.4.
+pub(crate) const BUCKET_EDGES_MICROS: [u64; 5] = [10, 100, 1_000, 10_000, 100_000];
+
+/// A number that one thread writes and others read.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the owning thread may.
+    pub(crate) fn add(&self, more: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(more), Relaxed);
+    }
+
+    /// Subtracts; only the owning thread may.
+    pub(crate) fn sub(&self, less: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_sub(less), Relaxed);
+    }
+
+    /// The value, as of some moment not long ago.
+    pub(crate) fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+
+    fn raise_to(&self, value: u64) {
+        if self.get() < value {
+            self.0.store(value, Relaxed);
+        }
+    }
+}
+
+/// Counts of one kind of request.
+#[derive(Debug, Default)]
+pub(crate) struct RequestCounters {
+    active: Counter,
+    max_active: Counter,
+    handled: Counter,
+    total_micros: Counter,
+    buckets: [Counter; BUCKET_EDGES_MICROS.len() + 1],
+}
+
+impl RequestCounters {
+    /// A request begins.
+    pub(crate) fn begin(&self) {
+        self.active.add(1);
+        self.max_active.raise_to(self.active.get());
+    }
+
+    /// A request is over.
+    pub(crate) fn end(&self) {
+        self.active.sub(1);
+        self.handled.add(1);
+    }
+
+    /// A request that is timed is over.
+    pub(crate) fn end_after(&self, took: Duration) {
+        self.end();
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.total_micros.add(micros);
+        self.buckets[BUCKET_EDGES_MICROS.partition_point(|edge| *edge < micros)].add(1);
+    }
+
+    /// The counts so far; `max_active` starts again from what is active now.
+    pub(crate) fn read(&self) -> RequestCounts {
+        let active = self.active.get();
+        let max_active = self.max_active.get().max(active);
+        // The owner may raise it at this very moment; a stats line then misses one peak.
+        self.max_active.0.store(active, Relaxed);
+        RequestCounts {
+            max_active,
+            handled: self.handled.get(),
+            total_micros: self.total_micros.get(),
+            buckets: std::array::from_fn(|i| self.buckets[i].get()),
+        }
+    }
+}
+
+/// A reading of [`RequestCounters`], or a sum of such readings.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct RequestCounts {
+    pub(crate) max_active: u64,
+    pub(crate) handled: u64,
+    pub(crate) total_micros: u64,
+    pub(crate) buckets: [u64; BUCKET_EDGES_MICROS.len() + 1],
+}
+
+impl RequestCounts {
+    /// Adds another worker's reading.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.max_active += other.max_active;
+        self.handled += other.handled;
+        self.total_micros += other.total_micros;
+        for (sum, more) in self.buckets.iter_mut().zip(other.buckets) {
+            *sum += more;
+        }
+    }
+
+    /// What came since an earlier reading.
+    pub(crate) fn since(&self, before: &Self) -> Self {
+        Self {
+            max_active: self.max_active,
+            handled: self.handled - before.handled,
+            total_micros: self.total_micros - before.total_micros,
+            buckets: std::array::from_fn(|i| self.buckets[i] - before.buckets[i]),
+        }
+    }
+}
+
+/// Records and bytes of one kind of action. Bytes are those of the values.
+#[derive(Debug, Default)]
+pub(crate) struct ActionCounter {
+    pub(crate) records: Counter,
+    pub(crate) bytes: Counter,
+}
+
+impl ActionCounter {
+    /// Counts one record.
+    pub(crate) fn record(&self, value_bytes: usize) {
+        self.records.add(1);
+        self.bytes.add(value_bytes as u64);
+    }
+}
+
+/// What was done with records. Source: spec `node` 8.4, group "actions".
+#[derive(Debug, Default)]
+pub(crate) struct Actions {
+    pub(crate) written: ActionCounter,
+    pub(crate) read: ActionCounter,
+    pub(crate) forwarded: ActionCounter,
+    pub(crate) iterated: ActionCounter,
+    pub(crate) deleted: ActionCounter,
+}
+
+impl Actions {
+    /// Name and counter of each, in the order of the stats line.
+    pub(crate) fn all(&self) -> [(&'static str, &ActionCounter); 5] {
+        [
+            ("written", &self.written),
+            ("read", &self.read),
+            ("forwarded", &self.forwarded),
+            ("iterated", &self.iterated),
+            ("deleted", &self.deleted),
+        ]
+    }
+}
+
+/// Everything that one worker counts.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) bytes_sent: Counter,
+    pub(crate) bytes_received: Counter,
+    pub(crate) actions: Actions,
+    legacy: [RequestCounters; Command::ALL.len()],
+}
+
+impl Counters {
+    /// The counters of a legacy request.
+    pub(crate) fn legacy(&self, command: Command) -> &RequestCounters {
+        // `Command::ALL` is sorted by code; the codes are few and small.
+        let at = Command::ALL.partition_point(|other| *other < command);
+        &self.legacy[at]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_fall_into_the_bucket_whose_edge_they_do_not_pass() {
+        let counters = RequestCounters::default();
+        for micros in [0, 10, 11, 100, 101, 1_000, 10_000, 100_000, 100_001, 5_000_000] {
+            counters.begin();
+            counters.end_after(Duration::from_micros(micros));
+        }
+        let counts = counters.read();
+        assert_eq!(counts.buckets, [2, 2, 2, 1, 1, 2]);
+        assert_eq!((counts.handled, counts.max_active), (10, 1));
+        assert_eq!(counts.total_micros, 5_211_223);
+    }
+
+    #[test]
+    fn max_active_starts_each_period_from_what_is_active() {
+        let counters = RequestCounters::default();
+        for _ in 0..3 {
+            counters.begin();
+        }
+        counters.end();
+        assert_eq!(counters.read().max_active, 3);
+        assert_eq!(counters.read().max_active, 2);
+    }
+
+    #[test]
+    fn every_command_has_counters_of_its_own() {
+        let counters = Counters::default();
+        for command in Command::ALL {
+            counters.legacy(*command).begin();
+            counters.legacy(*command).end();
+        }
+        assert!(counters.legacy.iter().all(|one| one.read().handled == 1));
+    }
+}

@@ -1,0 +1,53 @@
+//! The requests that tell of the node itself: version, range, sizes, channels, connections.
+
+use dht_protocol::legacy::requests::{
+    GetChannelSize, GetChannels, GetNumConnections, GetResponsibleRange, GetVersion, NodeSize,
+};
+
+use super::Outcome;
+use crate::context::{Context, writer};
+
+pub(super) fn get_version(out: &mut Vec<u8>) -> Outcome {
+    GetVersion::reply(&mut writer(out));
+    Outcome::Done
+}
+
+pub(super) fn get_responsible_range(cx: &Context, out: &mut Vec<u8>) -> Outcome {
+    GetResponsibleRange::reply(&mut writer(out), cx.shared.hash_range);
+    Outcome::Done
+}
+
+pub(super) fn get_num_connections(cx: &Context, out: &mut Vec<u8>) -> Outcome {
+    let (settings, open) = (&cx.shared.settings, cx.shared.legacy_connections.open());
+    GetNumConnections::reply(&mut writer(out), &settings.address, settings.port, open as u64);
+    Outcome::Done
+}
+
+pub(super) fn get_channels(cx: &Context, out: &mut Vec<u8>) -> Outcome {
+    let channels = cx.shared.store.channels();
+    let names = channels.iter().map(|channel| channel.name().as_str());
+    GetChannels::reply(&mut writer(out), names);
+    Outcome::Done
+}
+
+pub(super) fn get_size(cx: &Context, out: &mut Vec<u8>) -> Outcome {
+    let records = cx.shared.store.usage().records;
+    reply_size(cx, records, cx.shared.bytes(), out)
+}
+
+pub(super) fn get_channel_size(
+    cx: &mut Context,
+    request: &GetChannelSize<'_>,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    let usage = cx.channel(request.channel).map(|channel| channel.usage());
+    let (records, bytes) =
+        usage.map_or((0, 0), |usage| (usage.records, cx.shared.settings.bytes(1, usage)));
+    reply_size(cx, records, bytes, out)
+}
+
+fn reply_size(cx: &Context, records: u64, bytes: u64, out: &mut Vec<u8>) -> Outcome {
+    let settings = &cx.shared.settings;
+    NodeSize::reply(&mut writer(out), &settings.address, settings.port, records, bytes);
+    Outcome::Done
+}

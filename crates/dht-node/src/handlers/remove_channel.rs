@@ -1,0 +1,35 @@
+//! RemoveChannel.
+
+use dht_dump::OsDisk;
+use dht_protocol::legacy::Status;
+use dht_protocol::legacy::requests::RemoveChannel;
+use dht_types::ChannelName;
+
+use super::Outcome;
+use crate::context::{Context, writer};
+
+pub(super) fn legacy(cx: &mut Context, request: &RemoveChannel<'_>, out: &mut Vec<u8>) -> Outcome {
+    let name = ChannelName::new(request.channel.as_bytes());
+    let removed = name.is_ok_and(|name| remove(cx, &name));
+    let status = if removed { Status::Ok } else { Status::Error };
+    status.encode(&mut writer(out));
+    Outcome::Done
+}
+
+/// Removes the records, and the dump file, so that a restart does not bring them back. `false`: the
+/// records are gone, but the file could not be moved.
+fn remove(cx: &Context, name: &ChannelName) -> bool {
+    cx.shared.store.remove_channel(name);
+    let data_dir = &cx.shared.settings.data_dir;
+    match dht_dump::move_to_deleted(&OsDisk, data_dir, name) {
+        Ok(_) => true,
+        Err(error) => {
+            log::error!(
+                "Channel '{name}' is removed from memory, but its dump file stays and would bring \
+                 it back at the next start: {error}. Move it out of {} by hand.",
+                data_dir.display()
+            );
+            false
+        }
+    }
+}

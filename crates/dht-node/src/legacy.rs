@@ -1,0 +1,124 @@
+//! One connection of the legacy protocol: requests in, answers out, one at a time.
+
+use std::time::Instant;
+
+use dht_protocol::legacy::{CloseReason, Command, Limits, Parsed, Server};
+
+use crate::connection::{OUTPUT_BYTES_HIGH, Progress};
+use crate::context::{Context, writer};
+use crate::counters::Counters;
+use crate::handlers::{self, Outcome, Step, Stream};
+
+/// The requests whose handling time is measured. Source: spec `node` 8.4.
+pub(crate) const TIMED: [Command; 5] =
+    [Command::Put, Command::PutBatch, Command::Get, Command::Exists, Command::Remove];
+
+/// See the module.
+pub(crate) struct LegacySession {
+    server: Server,
+    /// The request whose answer is not complete yet.
+    stream: Option<(Command, Stream)>,
+}
+
+impl LegacySession {
+    pub(crate) const fn new(limits: Limits) -> Self {
+        Self { server: Server::new(limits), stream: None }
+    }
+
+    /// Whether bytes should be received now. While a scan runs, the client's next requests may
+    /// wait in its socket; in a Listen its bytes mean something.
+    pub(crate) const fn wants_input(&self) -> bool {
+        !matches!(self.stream, Some((_, Stream::GetAll(_))))
+    }
+
+    /// Whether the connection has something that waits for the next flush.
+    pub(crate) const fn listens(&self) -> bool {
+        matches!(self.stream, Some((_, Stream::Listen(_))))
+    }
+
+    /// Hands over what a Listen has gathered.
+    pub(crate) fn flush(&mut self, out: &mut Vec<u8>) {
+        if let Some((_, Stream::Listen(stream))) = &mut self.stream {
+            stream.flush(out);
+        }
+    }
+
+    /// Executes what `input` holds and takes it from there, as long as `out` has room.
+    pub(crate) fn work(
+        &mut self,
+        cx: &mut Context,
+        input: &mut &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Progress, CloseReason> {
+        let mut start = None;
+        loop {
+            if out.len() >= OUTPUT_BYTES_HIGH {
+                return Ok(Progress::More);
+            }
+            if self.stream.is_some() {
+                match self.step(cx, !input.is_empty(), out) {
+                    Step::Done => {}
+                    Step::Idle => return Ok(Progress::Idle),
+                    Step::More => return Ok(Progress::More),
+                }
+                continue;
+            }
+            let mark = out.len();
+            match self.server.next(input) {
+                Parsed::Incomplete => return Ok(Progress::Idle),
+                Parsed::Close(reason) => return Err(reason),
+                Parsed::Refused(command, status) => {
+                    cx.counters.legacy(command).begin();
+                    status.encode(&mut writer(out));
+                    cx.counters.legacy(command).end();
+                }
+                Parsed::Request(request) => {
+                    let command = request.command();
+                    cx.counters.legacy(command).begin();
+                    let began = *start.get_or_insert_with(cx.clock);
+                    match handlers::legacy(cx, &request, out) {
+                        Outcome::Done => start = end(cx, command, began),
+                        Outcome::Stream(stream) => self.stream = Some((command, stream)),
+                        Outcome::Close(reason) => {
+                            // What this request has written so far must not go out.
+                            out.truncate(mark);
+                            cx.counters.legacy(command).end();
+                            return Err(reason);
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, cx: &mut Context, peer_speaks: bool, out: &mut Vec<u8>) -> Step {
+        let Some((command, stream)) = &mut self.stream else { return Step::Done };
+        let step = match stream {
+            Stream::GetAll(stream) => stream.step(cx, out),
+            Stream::Listen(stream) => stream.step(cx, peer_speaks, out),
+        };
+        if step == Step::Done {
+            cx.counters.legacy(*command).end();
+            self.stream = None;
+        }
+        step
+    }
+
+    /// The connection is gone: its request, if any, is over.
+    pub(crate) fn close(&mut self, counters: &Counters) {
+        if let Some((command, _)) = self.stream.take() {
+            counters.legacy(command).end();
+        }
+    }
+}
+
+/// Counts a request that is over. Returns the time, from which the next one may be measured.
+fn end(cx: &Context, command: Command, began: Instant) -> Option<Instant> {
+    if !TIMED.contains(&command) {
+        cx.counters.legacy(command).end();
+        return None;
+    }
+    let now = (cx.clock)();
+    cx.counters.legacy(command).end_after(now.saturating_duration_since(began));
+    Some(now)
+}

@@ -1,0 +1,93 @@
+//! What other threads leave for a worker: sockets to serve, connections to look after.
+
+use std::net::{SocketAddr, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::driver::ConnId;
+
+/// Shared by a worker and everybody who has something for it.
+///
+/// A worker announces that it is about to sleep and then looks into the box once more; whoever
+/// leaves something looks whether it sleeps. So a busy worker costs nobody a system call, and a
+/// sleeping one is woken once.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    waker: mio::Waker,
+    asleep: AtomicBool,
+    mail: Mutex<Mail>,
+}
+
+/// What was left. Bounded by the connection limit and the number of subscriptions, as each
+/// connection and each subscription stands in it once at most.
+#[derive(Debug, Default)]
+pub(crate) struct Mail {
+    /// Accepted sockets, counted already.
+    pub(crate) sockets: Vec<(TcpStream, SocketAddr)>,
+    /// Connections for whose streams something has happened.
+    pub(crate) woken: Vec<ConnId>,
+    /// The worker has to end.
+    pub(crate) stop: bool,
+}
+
+impl Mail {
+    fn is_empty(&self) -> bool {
+        self.sockets.is_empty() && self.woken.is_empty() && !self.stop
+    }
+}
+
+impl Mailbox {
+    pub(crate) const fn new(waker: mio::Waker) -> Self {
+        let mail = Mail { sockets: Vec::new(), woken: Vec::new(), stop: false };
+        Self { waker, asleep: AtomicBool::new(false), mail: Mutex::new(mail) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mail> {
+        self.mail.lock().expect("nobody panics while holding the mail")
+    }
+
+    /// Leaves something, and wakes the worker if it sleeps.
+    fn leave(&self, put: impl FnOnce(&mut Mail)) {
+        put(&mut self.lock());
+        if self.asleep.swap(false, SeqCst)
+            && let Err(error) = self.waker.wake()
+        {
+            log::error!("cannot wake a worker: {error}");
+        }
+    }
+
+    /// A socket to serve from now on.
+    pub(crate) fn leave_socket(&self, socket: TcpStream, peer: SocketAddr) {
+        self.leave(|mail| mail.sockets.push((socket, peer)));
+    }
+
+    /// Something has happened for a stream of this connection.
+    pub(crate) fn wake_connection(&self, conn: ConnId) {
+        self.leave(|mail| mail.woken.push(conn));
+    }
+
+    /// The worker has to close its connections and end.
+    pub(crate) fn stop(&self) {
+        self.leave(|mail| mail.stop = true);
+    }
+
+    /// Takes all that was left.
+    pub(crate) fn take(&self) -> Mail {
+        std::mem::take(&mut *self.lock())
+    }
+
+    /// The worker is about to sleep. `false`: there is mail.
+    pub(crate) fn may_sleep(&self) -> bool {
+        self.asleep.store(true, SeqCst);
+        let may = self.lock().is_empty();
+        if !may {
+            self.asleep.store(false, SeqCst);
+        }
+        may
+    }
+
+    /// The worker is awake: nobody need wake it.
+    pub(crate) fn awake(&self) {
+        self.asleep.store(false, SeqCst);
+    }
+}

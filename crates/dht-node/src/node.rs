@@ -1,0 +1,239 @@
+//! The start and the end of a node: load, bind, spawn; join, dump.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use dht_daemon::fatal;
+use dht_dump::{Disk, DumpOptions, OsDisk};
+use dht_storage::{Store, StoreOptions};
+use socket2::{Domain, Socket, Type};
+
+use crate::config::NodeConfig;
+use crate::context::Clock;
+use crate::counters::Counters;
+use crate::mailbox::Mailbox;
+use crate::persist::{self, LoadError, LoadOptions};
+use crate::shared::{ConnectionCount, Settings, Shared, channel_base_bytes};
+use crate::worker::Worker;
+
+/// The store has so many shards for each worker at least, so that two workers seldom meet.
+const SHARDS_PER_WORKER: usize = 16;
+/// Fewest shards, so that a scan step or a growing table blocks a small part of the keys only.
+const SHARDS_MIN: usize = 64;
+/// Most shards: memory that each has to itself is not to be felt.
+const SHARDS_MAX: usize = 1024;
+
+/// Most workers that a node has.
+pub(crate) const WORKERS_MAX: usize = 512;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// The data directory cannot be made.
+    #[error("[Server] data_dir: cannot create '{}': {source}", .path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// The dump files cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The port cannot be bound.
+    #[error(
+        "[Server] address, port: cannot listen on {address}: {source}. Is another node running \
+         there, or is it not an address of this machine?"
+    )]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A thread or its event queue cannot be made.
+    #[error("cannot start worker {number}: {source}")]
+    Worker {
+        /// Which one, from 0.
+        number: usize,
+        /// The system's reason.
+        source: io::Error,
+    },
+}
+
+/// A node whose workers run.
+pub(crate) struct Node {
+    pub(crate) shared: Arc<Shared>,
+    workers: Vec<RunningWorker>,
+    dump: DumpOptions,
+    clock: Clock,
+}
+
+struct RunningWorker {
+    mailbox: Arc<Mailbox>,
+    counters: Arc<Counters>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+impl Node {
+    /// Loads the dump files, binds the legacy port and starts the workers. The returned listener is
+    /// for whoever accepts.
+    pub(crate) fn start(
+        config: &NodeConfig,
+        accept_damaged: bool,
+        clock: Clock,
+    ) -> Result<(Self, TcpListener), StartError> {
+        let workers = worker_count(config);
+        let store = Store::new(StoreOptions { shard_bits: shard_bits(workers), seed: seed() });
+        load(config, accept_damaged, &store, clock)?;
+        let (listener, address) = listen(config)?;
+        let shared = Arc::new(Shared {
+            store,
+            hash_range: config.server.hash_range,
+            settings: settings(config, address.port()),
+            legacy_connections: ConnectionCount::new(config.server.connection_limit as usize),
+        });
+        let workers =
+            (0..workers).map(|number| spawn(number, &shared, clock)).collect::<Result<_, _>>()?;
+        let direct = !config.options_memory.disable_direct_io;
+        let dump = DumpOptions { direct, keep_backup: true };
+        Ok((Self { shared, workers, dump, clock }, listener))
+    }
+
+    /// Where to leave work for each worker.
+    pub(crate) fn mailboxes(&self) -> Vec<Arc<Mailbox>> {
+        self.workers.iter().map(|worker| Arc::clone(&worker.mailbox)).collect()
+    }
+
+    /// What each worker counts.
+    pub(crate) fn counters(&self) -> Vec<Arc<Counters>> {
+        self.workers.iter().map(|worker| Arc::clone(&worker.counters)).collect()
+    }
+
+    /// Closes all connections and ends the workers. `false`: one had ended before, by a failure.
+    pub(crate) fn stop(&mut self) -> bool {
+        for worker in &self.workers {
+            worker.mailbox.stop();
+        }
+        let mut all_well = true;
+        for worker in self.workers.drain(..) {
+            all_well &= worker.thread.join().is_ok_and(|ended| ended.is_ok());
+        }
+        all_well
+    }
+
+    /// Dumps all channels. Returns how many could not be.
+    pub(crate) fn dump(&self) -> usize {
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let Settings { data_dir, .. } = &self.shared.settings;
+        persist::dump_all(&disk, data_dir, &self.shared.store, self.dump, self.clock)
+    }
+}
+
+fn worker_count(config: &NodeConfig) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let configured = config.performance.workers as usize;
+    if configured == 0 { cores() } else { configured }.min(WORKERS_MAX)
+}
+
+fn shard_bits(workers: usize) -> u32 {
+    let shards = (workers * SHARDS_PER_WORKER).clamp(SHARDS_MIN, SHARDS_MAX);
+    shards.next_power_of_two().trailing_zeros()
+}
+
+/// What nobody outside can guess: it decides where in the store a key lies.
+fn seed() -> u64 {
+    getrandom::u64().expect("the system has random numbers")
+}
+
+fn settings(config: &NodeConfig, port: u16) -> Settings {
+    Settings {
+        address: config.server.address.to_string(),
+        port,
+        data_dir: config.server.data_dir.clone(),
+        batch_bytes_max: config.options_memory.batch_size,
+        bytes_max: config.options_memory.size_limit,
+        listen_flush_period: Duration::from_millis(config.performance.write_flush_ms.into()),
+        channel_base_bytes: channel_base_bytes(config.options_memory.bnum),
+    }
+}
+
+fn load(
+    config: &NodeConfig,
+    accept_damaged: bool,
+    store: &Store,
+    clock: Clock,
+) -> Result<(), StartError> {
+    let dir = &config.server.data_dir;
+    for path in [dir.clone(), dir.join(dht_dump::DELETED_FOLDER)] {
+        std::fs::create_dir_all(&path).map_err(|source| StartError::DataDir { path, source })?;
+    }
+    let options = LoadOptions {
+        hash_range: config.server.hash_range,
+        out_of_range: config.options_memory.allow_out_of_range,
+        abort_after_all_out_of_range: config.options_memory.abort_after_all_out_of_range,
+        accept_damaged,
+        clock,
+    };
+    Ok(persist::load_all(&OsDisk, dir, store, &options)?)
+}
+
+fn listen(config: &NodeConfig) -> Result<(TcpListener, SocketAddr), StartError> {
+    let address: (Ipv4Addr, u16) = (config.server.address, config.server.port);
+    let address = SocketAddr::from(address);
+    let bind = || {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(config.server.backlog)?;
+        let listener = TcpListener::from(socket);
+        let bound = listener.local_addr()?;
+        Ok((listener, bound))
+    };
+    bind().map_err(|source| StartError::Listen { address, source })
+}
+
+fn spawn(number: usize, shared: &Arc<Shared>, clock: Clock) -> Result<RunningWorker, StartError> {
+    let start = || {
+        let worker = Worker::new(Arc::clone(shared), clock)?;
+        let (mailbox, counters) = (worker.mailbox(), worker.counters());
+        let name = format!("worker-{number}");
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
+            let mut guard = StopNodeOnFailure { number, failed: true };
+            let ended = worker.run();
+            guard.failed = ended.is_err();
+            if let Err(error) = &ended {
+                log::error!("worker {number} cannot go on: {error}");
+            }
+            ended
+        })?;
+        Ok(RunningWorker { mailbox, counters, thread })
+    };
+    start().map_err(|source| StartError::Worker { number, source })
+}
+
+/// A node that lost a worker would serve only some of its clients. So it stops in order, as by a
+/// signal: what is in memory is dumped.
+struct StopNodeOnFailure {
+    number: usize,
+    /// Still true when the worker panics.
+    failed: bool,
+}
+
+impl Drop for StopNodeOnFailure {
+    fn drop(&mut self) {
+        if !self.failed {
+            return;
+        }
+        fatal!(target: "dhtnode.main", "worker {} failed, the node stops", self.number);
+        let itself = rustix::process::getpid();
+        if rustix::process::kill_process(itself, rustix::process::Signal::TERM).is_err() {
+            std::process::abort();
+        }
+    }
+}

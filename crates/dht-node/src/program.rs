@@ -1,0 +1,253 @@
+//! The program `dhtnode`: from the command line to the exit code, in the order of the original.
+//!
+//! Source: spec `node` 1 and 4.
+
+use std::cell::RefCell;
+use std::io::{self, Write};
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Instant;
+
+use dht_daemon::args::{EXIT_CONFIG_UNREADABLE, Options};
+use dht_daemon::command_socket::{BindError, CommandListener, Commands};
+use dht_daemon::credentials::{Credentials, CredentialsError};
+use dht_daemon::log::{LogFileError, Logs};
+use dht_daemon::memory_lock;
+use dht_daemon::pid_lock::{PidLock, PidLockError};
+use dht_daemon::signals::Signals;
+use dht_daemon::stats::StatsFile;
+use dht_daemon::{App, ConfigError, OptionSpec, args, build_info, fatal};
+
+use crate::config::NodeConfig;
+use crate::control::{Control, StatsLog};
+use crate::node::{Node, StartError};
+use crate::stats::Stats;
+
+/// The log name of the program's own messages. Source: spec `node` 8.2.
+const MAIN_LOG: &str = "dhtnode.main";
+
+/// Where the clients of the neo protocol are listed; the original has no other place.
+const CREDENTIALS_FILE: &str = "etc/credentials";
+
+const ACCEPT_DAMAGED: &str = "accept-damaged";
+
+/// What the command line knows.
+static APP: App = App {
+    name: "dhtnode",
+    description: "dhtnode: DHT server node.",
+    long_description: "Without --config, the node listens on 127.0.0.1:10000 and keeps its data \
+                       in ./data.",
+    version: env!("CARGO_PKG_VERSION"),
+    config_required: false,
+    options: &[OptionSpec::flag(
+        ACCEPT_DAMAGED,
+        None,
+        "start although a dump file is damaged: the file is kept under another name, and the \
+         records before the damage are served",
+    )],
+};
+
+/// Why the program ended before it served.
+#[derive(Debug, thiserror::Error)]
+enum RunError {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(transparent)]
+    LogFile(#[from] LogFileError),
+    #[error(transparent)]
+    PidLock(#[from] PidLockError),
+    #[error("cannot set up signals: {0}")]
+    Signals(io::Error),
+    /// It has been logged already.
+    #[error("cannot lock the memory")]
+    MemoryLock,
+    #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
+    #[error(transparent)]
+    CommandSocket(#[from] BindError),
+    #[error("the main event loop failed: {0}")]
+    EventLoop(#[from] io::Error),
+    #[error("{0} channels were not dumped; see the log")]
+    NotDumped(usize),
+    #[error("a worker failed; see the log")]
+    WorkerFailed,
+}
+
+/// Runs the node until a signal stops it.
+#[must_use]
+pub fn run() -> ExitCode {
+    let options = args::parse_or_exit(&APP);
+    let ini = match options.read_config() {
+        Ok(ini) => ini,
+        Err(error) => {
+            complain(&error);
+            return exit_code(EXIT_CONFIG_UNREADABLE);
+        }
+    };
+    let config = match &ini {
+        Some(ini) => NodeConfig::from_ini(ini, options.loose),
+        None => NodeConfig::without_file(&options.overrides, options.loose),
+    };
+    let ran = config.map_err(RunError::from).and_then(|config| serve(&config, &options));
+    match ran {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&error);
+            fatal!(target: MAIN_LOG, "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn exit_code(code: i32) -> ExitCode {
+    u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn complain(error: &dyn std::error::Error) {
+    // A closed stderr is no reason to crash; the exit code still tells.
+    let _ = writeln!(io::stderr(), "{}: {error}", APP.name);
+}
+
+#[expect(clippy::disallowed_methods, reason = "the program's clock, handed down from here")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+fn serve(config: &NodeConfig, options: &Options) -> Result<(), RunError> {
+    let signals = Signals::register().map_err(RunError::Signals)?;
+    let logs = Logs::open(&config.log, APP.name)?;
+    assert!(logs.install(), "a process runs one node's program");
+    for warning in &config.warnings {
+        log::warn!("{warning}");
+    }
+    let stats_file =
+        config.stats.file_name.as_ref().map(|path| StatsFile::open(path, &logs)).transpose()?;
+    let _pid_lock = config.pid_lock.as_deref().map(PidLock::acquire).transpose()?;
+    build_info::log_version(&APP);
+    lock_memory(config)?;
+
+    let credentials = RefCell::new(credentials(options)?);
+    let (mut node, listener) = Node::start(config, options.is_set(ACCEPT_DAMAGED), now)?;
+    let sockets = command_sockets(config)?;
+    let stats_log = stats_file.map(|file| {
+        let stats = Stats::new(Arc::clone(&node.shared), node.counters(), now());
+        StatsLog { config: config.stats.clone(), file, stats }
+    });
+    log::info!(target: MAIN_LOG, "Starting DHT node --------------------------------");
+    let command_sets =
+        [credential_commands(&credentials), Commands::new().with_standard(&APP, &logs)];
+    let mut command_listeners = Vec::new();
+    for (socket, commands) in sockets.iter().zip(command_sets) {
+        if let Some(socket) = socket {
+            command_listeners.push((socket.listener().try_clone()?, commands));
+        }
+    }
+    let (shared, mailboxes) = (Arc::clone(&node.shared), node.mailboxes());
+    let control =
+        Control::new(listener, signals, &logs, stats_log, command_listeners, shared, mailboxes)?;
+    log::info!(target: MAIN_LOG, "Starting event loop");
+    if options.config.is_none() {
+        announce(&node);
+    }
+    let ran = control.run();
+    let ended = shut_down(&mut node);
+    log::info!(target: MAIN_LOG, "Event loop exited");
+    ran?;
+    ended
+}
+
+/// One line each on what somebody who started the node without a configuration wants to know.
+fn announce(node: &Node) {
+    let settings = &node.shared.settings;
+    let data_dir = std::path::absolute(&settings.data_dir);
+    log::info!("No --config given: using defaults, see etc/config.ini for what can be set");
+    log::info!("Listening on {}:{} (legacy protocol)", settings.address, settings.port);
+    log::info!(
+        "Keeping data in {}: loaded at start, written at shutdown",
+        data_dir.as_deref().unwrap_or(&settings.data_dir).display()
+    );
+    log::info!("Press Ctrl-C to stop");
+}
+
+fn lock_memory(config: &NodeConfig) -> Result<(), RunError> {
+    if !config.options_memory.lock_memory {
+        return Ok(());
+    }
+    memory_lock::lock_all().map_err(|error| {
+        fatal!(target: MAIN_LOG, "{error}");
+        RunError::MemoryLock
+    })
+}
+
+/// With a config file the clients of the neo protocol must be listed, as in the original.
+fn credentials(options: &Options) -> Result<Credentials, CredentialsError> {
+    match options.config {
+        Some(_) => Credentials::read(Path::new(CREDENTIALS_FILE)),
+        None => Ok(Credentials::default()),
+    }
+}
+
+/// The node's own command socket and the framework's, in this order. Source: spec `node` 9.
+fn command_sockets(config: &NodeConfig) -> Result<[Option<CommandListener>; 2], BindError> {
+    let own =
+        CommandListener::bind("[Server] unix_socket_path", &config.server.unix_socket_path, None)?;
+    let framework = config.unix_socket.path.as_deref();
+    let framework = framework
+        .map(|path| CommandListener::bind("[UNIX_SOCKET] path", path, config.unix_socket.mode))
+        .transpose()?;
+    Ok([Some(own), framework])
+}
+
+/// Source: spec `node` 9.1.
+fn credential_commands(credentials: &RefCell<Credentials>) -> Commands<'_> {
+    const NO_ARGUMENTS: &str = "Error: No command arguments expected\n";
+    Commands::new()
+        .with("update-credentials", |arguments| {
+            if !arguments.is_empty() {
+                return NO_ARGUMENTS.to_owned();
+            }
+            match Credentials::read(Path::new(CREDENTIALS_FILE)) {
+                Ok(read) => {
+                    *credentials.borrow_mut() = read;
+                    "Credentials updated.\n".to_owned()
+                }
+                Err(error) => format!("Error updating credentials: {error}\n"),
+            }
+        })
+        .with("list-credentials", |arguments| {
+            if !arguments.is_empty() {
+                return NO_ARGUMENTS.to_owned();
+            }
+            let mut reply = "Registered credentials:\n".to_owned();
+            for name in credentials.borrow().names() {
+                reply += name;
+                reply.push('\n');
+            }
+            reply
+        })
+}
+
+/// Closes all connections and writes the dumps. The log lines are those of the original, whatever
+/// the signal was.
+fn shut_down(node: &mut Node) -> Result<(), RunError> {
+    log::info!(target: MAIN_LOG, "SIGINT handler. Shutting down.");
+    let mut failed = 0;
+    let mut workers_ended = true;
+    let step = |name: &str, work: &mut dyn FnMut()| {
+        log::trace!(target: MAIN_LOG, "SIGINT handler: {name}");
+        work();
+        log::trace!(target: MAIN_LOG, "SIGINT handler: {name} finished");
+    };
+    step("shutting down periodics", &mut || {});
+    step("stopping node listener", &mut || workers_ended = node.stop());
+    step("shutting down node", &mut || failed = node.dump());
+    step("shutting down epoll", &mut || {});
+    log::trace!(target: MAIN_LOG, "Finished SIGINT handler");
+    if failed > 0 {
+        return Err(RunError::NotDumped(failed));
+    }
+    if workers_ended { Ok(()) } else { Err(RunError::WorkerFailed) }
+}

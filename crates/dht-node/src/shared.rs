@@ -1,0 +1,127 @@
+//! What all workers of a node share: the store, the settings, the number of open connections.
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use dht_storage::{Store, Usage};
+use dht_types::HashRange;
+
+/// Shared by the workers and the control thread; immutable but for what is atomic inside.
+pub(crate) struct Shared {
+    /// All records.
+    pub(crate) store: Store,
+    /// The keys that this node is responsible for.
+    pub(crate) hash_range: HashRange,
+    /// Settings that requests depend on.
+    pub(crate) settings: Settings,
+    /// Open legacy connections.
+    pub(crate) legacy_connections: ConnectionCount,
+}
+
+/// What the configuration says about requests.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    /// The bind address as it was configured; some requests repeat it.
+    pub(crate) address: String,
+    /// The legacy port that is really bound.
+    pub(crate) port: u16,
+    /// Where dump files live.
+    pub(crate) data_dir: PathBuf,
+    /// Bytes of a legacy batch before compression; a legacy value may have 32 bytes less.
+    pub(crate) batch_bytes_max: usize,
+    /// Limit for [`Shared::bytes`], 0 for none.
+    pub(crate) bytes_max: u64,
+    /// How often what a Listen has gathered is sent.
+    pub(crate) listen_flush_period: Duration,
+    /// Bytes that the original reports for a channel without records.
+    pub(crate) channel_base_bytes: u64,
+}
+
+/// Bytes that the original reports for each record on top of its value: its library's 48 bytes of
+/// bookkeeping and 8 of key.
+const RECORD_BASE_BYTES: u64 = 56;
+
+/// Bytes that the original reports for an empty channel with `bnum` buckets (0: its default).
+///
+/// Source: spec `node` 11.1.
+pub(crate) fn channel_base_bytes(bnum: u32) -> u64 {
+    let buckets = if bnum == 0 { 65_536 } else { u64::from(bnum) };
+    8 * (buckets / 8 + 17) * 8
+}
+
+impl Settings {
+    /// What a channel with so much in it is said to take.
+    ///
+    /// Compat: the estimate of the original's library. Limits and dashboards are set to it; what a
+    /// record takes here is far less.
+    pub(crate) fn bytes(&self, channels: u64, usage: Usage) -> u64 {
+        channels * self.channel_base_bytes + usage.records * RECORD_BASE_BYTES + usage.value_bytes
+    }
+}
+
+impl Shared {
+    /// What all channels together are said to take, in bytes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.settings.bytes(self.store.channel_count() as u64, self.store.usage())
+    }
+}
+
+/// How many connections of a kind are open, and how many may be.
+#[derive(Debug)]
+pub(crate) struct ConnectionCount {
+    open: AtomicUsize,
+    max: usize,
+}
+
+impl ConnectionCount {
+    /// None open; `max` 0 means any number.
+    pub(crate) const fn new(max: usize) -> Self {
+        Self { open: AtomicUsize::new(0), max }
+    }
+
+    /// Connections open now.
+    pub(crate) fn open(&self) -> usize {
+        self.open.load(Relaxed)
+    }
+
+    /// The limit; 0 means none.
+    pub(crate) const fn max(&self) -> usize {
+        self.max
+    }
+
+    /// Counts one more, unless there are as many as may be. Only the accepting thread calls it.
+    pub(crate) fn try_open(&self) -> bool {
+        let free = self.max == 0 || self.open() < self.max;
+        if free {
+            self.open.fetch_add(1, Relaxed);
+        }
+        free
+    }
+
+    /// Counts one less.
+    pub(crate) fn close(&self) {
+        self.open.fetch_sub(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_those_of_the_original() {
+        assert_eq!(channel_base_bytes(0), 525_376);
+        assert_eq!(channel_base_bytes(65_536), 525_376);
+        assert_eq!(channel_base_bytes(1_000), 8 * (125 + 17) * 8);
+    }
+
+    #[test]
+    fn connections_are_counted_up_to_the_limit() {
+        let count = ConnectionCount::new(2);
+        assert!(count.try_open() && count.try_open() && !count.try_open());
+        count.close();
+        assert!(count.try_open());
+        assert_eq!(count.open(), 2);
+    }
+}

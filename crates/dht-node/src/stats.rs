@@ -1,0 +1,125 @@
+//! The node's line in the stats log: what the workers have counted since the line before.
+//!
+//! Source: spec `node` 8.4, in the order of its table.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use dht_daemon::log::Logs;
+use dht_daemon::stats::StatsLine;
+use dht_daemon::stats::process::ProcessMeter;
+use dht_protocol::legacy::Command;
+
+use crate::counters::{BUCKET_EDGES_MICROS, Counters, RequestCounts};
+use crate::legacy::TIMED;
+use crate::shared::{ConnectionCount, Shared};
+
+/// The legacy requests that have figures, in the order of the specification.
+const LEGACY: [Command; 9] = [
+    Command::Put,
+    Command::Get,
+    Command::Exists,
+    Command::Remove,
+    Command::Listen,
+    Command::GetAll,
+    Command::GetAllKeys,
+    Command::GetAllFilter,
+    Command::PutBatch,
+];
+
+/// The last words of the time buckets' names.
+const BUCKET_NAMES: [&str; BUCKET_EDGES_MICROS.len() + 1] =
+    ["10_micros", "100_micros", "1_ms", "10_ms", "100_ms", "over_100_ms"];
+
+/// Remembers what the line before has told.
+pub(crate) struct Stats {
+    shared: Arc<Shared>,
+    workers: Vec<Arc<Counters>>,
+    process: ProcessMeter,
+    before: Totals,
+}
+
+/// All workers' counts since the start.
+#[derive(Debug, Default, Clone)]
+struct Totals {
+    bytes_sent: u64,
+    bytes_received: u64,
+    legacy: [RequestCounts; LEGACY.len()],
+    /// Name, records and bytes of each action.
+    actions: [(&'static str, u64, u64); 5],
+}
+
+impl Totals {
+    fn read(workers: &[Arc<Counters>]) -> Self {
+        let mut totals = Self::default();
+        for worker in workers {
+            totals.bytes_sent += worker.bytes_sent.get();
+            totals.bytes_received += worker.bytes_received.get();
+            for (sum, command) in totals.legacy.iter_mut().zip(LEGACY) {
+                sum.add(&worker.legacy(command).read());
+            }
+            for (sum, (name, action)) in totals.actions.iter_mut().zip(worker.actions.all()) {
+                *sum = (name, sum.1 + action.records.get(), sum.2 + action.bytes.get());
+            }
+        }
+        totals
+    }
+}
+
+impl Stats {
+    pub(crate) fn new(shared: Arc<Shared>, workers: Vec<Arc<Counters>>, now: Instant) -> Self {
+        Self { shared, workers, process: ProcessMeter::new(now), before: Totals::default() }
+    }
+
+    /// The line for the time since the last one.
+    pub(crate) fn line(&mut self, now: Instant, logs: &Logs) -> StatsLine {
+        let totals = Totals::read(&self.workers);
+        let mut line = StatsLine::new();
+        line.process(&self.process.figures(now));
+        line.item("bytes_sent", totals.bytes_sent - self.before.bytes_sent);
+        line.item("bytes_received", totals.bytes_received - self.before.bytes_received);
+        connections(&mut line, "handling_connections", &self.shared.legacy_connections);
+        self.storage(&mut line);
+        for (i, command) in LEGACY.into_iter().enumerate() {
+            let counts = totals.legacy[i].since(&self.before.legacy[i]);
+            request(&mut line, command.name(), TIMED.contains(&command), &counts);
+        }
+        for (now, before) in totals.actions.iter().zip(self.before.actions) {
+            line.nested("action", now.0, "records", now.1 - before.1);
+            line.nested("action", now.0, "bytes", now.2 - before.2);
+        }
+        line.log_counts(&logs.take_counts());
+        self.before = totals;
+        line
+    }
+
+    fn storage(&self, line: &mut StatsLine) {
+        let (store, settings) = (&self.shared.store, &self.shared.settings);
+        line.item("total_bytes", self.shared.bytes());
+        line.item("total_records", store.usage().records);
+        for channel in store.channels() {
+            let usage = channel.usage();
+            line.nested("channel", channel.name(), "bytes", settings.bytes(1, usage));
+            line.nested("channel", channel.name(), "records", usage.records);
+        }
+    }
+}
+
+/// How many connections there are, and how many hundredths of the limit.
+fn connections(line: &mut StatsLine, name: &str, count: &ConnectionCount) {
+    line.item(name, count.open());
+    let percent = (count.open() * 100).checked_div(count.max()).unwrap_or(0);
+    line.item(format_args!("{name}_pcnt"), percent);
+}
+
+fn request(line: &mut StatsLine, name: &str, timed: bool, counts: &RequestCounts) {
+    line.nested("request", name, "max_active", counts.max_active);
+    line.nested("request", name, "handled", counts.handled);
+    let timed_count = if timed { counts.handled } else { 0 };
+    // 0 / 0 is not a number, and is printed as the original prints it.
+    let mean = counts.total_micros as f64 / timed_count as f64;
+    line.nested("request", name, "mean_handled_time_micros", mean);
+    for (bucket, count) in BUCKET_NAMES.iter().zip(counts.buckets) {
+        line.item(format_args!("request/{name}/handled_{bucket}"), count);
+    }
+}

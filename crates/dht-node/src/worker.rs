@@ -1,0 +1,228 @@
+//! One worker: a thread, an event loop, the connections that it serves for their whole life.
+//!
+//! ```text
+//! wait -> for each ready connection: receive, execute into its output -> send each output once
+//! ```
+//!
+//! A turn gives each connection one receive (64 KiB) or one step of its stream, so a scan of
+//! millions of records and a thousand single requests share a worker without one starving the
+//! other. What one turn has changed is complete before the first answer of the turn goes out.
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dht_protocol::legacy::Limits;
+use slab::Slab;
+
+use crate::connection::Connection;
+use crate::context::{Clock, Context};
+use crate::counters::Counters;
+use crate::driver::{ConnId, MioDriver, Ready, Received};
+use crate::legacy::LegacySession;
+use crate::mailbox::Mailbox;
+use crate::shared::Shared;
+
+/// Records of removed channels that a turn frees at most.
+const RECLAIM_RECORDS_PER_TURN: usize = 512;
+
+/// Bytes of a value that are not available in a legacy batch. Source: spec `protocol-legacy` 3.
+const LEGACY_RECORD_OVERHEAD: usize = 32;
+
+/// See the module.
+pub(crate) struct Worker {
+    driver: MioDriver,
+    mailbox: Arc<Mailbox>,
+    counters: Arc<Counters>,
+    cx: Context,
+    connections: Slab<Connection>,
+    /// Connections that get a turn; each stands in it once at most.
+    queue: VecDeque<ConnId>,
+    /// Connections whose output is sent at the end of this turn.
+    touched: Vec<ConnId>,
+    /// When what the Listens have gathered goes out next; `None` while nobody listens.
+    next_flush: Option<Instant>,
+    /// Memory of removed channels waits to be freed.
+    reclaiming: bool,
+    legacy_limits: Limits,
+}
+
+impl Worker {
+    pub(crate) fn new(shared: Arc<Shared>, clock: Clock) -> io::Result<Self> {
+        let (driver, waker) = MioDriver::new()?;
+        let (mailbox, counters) = (Arc::new(Mailbox::new(waker)), Arc::new(Counters::default()));
+        let put_value_bytes_max = shared.settings.batch_bytes_max - LEGACY_RECORD_OVERHEAD;
+        let cx = Context::new(shared, Arc::clone(&counters), Arc::clone(&mailbox), clock);
+        Ok(Self {
+            driver,
+            mailbox,
+            counters,
+            cx,
+            connections: Slab::new(),
+            queue: VecDeque::new(),
+            touched: Vec::new(),
+            next_flush: None,
+            reclaiming: false,
+            legacy_limits: Limits { put_value_bytes_max },
+        })
+    }
+
+    /// Where others leave what this worker has to do.
+    pub(crate) fn mailbox(&self) -> Arc<Mailbox> {
+        Arc::clone(&self.mailbox)
+    }
+
+    /// What this worker counts.
+    pub(crate) fn counters(&self) -> Arc<Counters> {
+        Arc::clone(&self.counters)
+    }
+
+    /// Serves until told to stop; then closes all connections.
+    pub(crate) fn run(mut self) -> io::Result<()> {
+        let mut ready = Vec::new();
+        loop {
+            let timeout = self.timeout();
+            self.driver.wait(timeout, &mut ready)?;
+            self.mailbox.awake();
+            for event in ready.drain(..) {
+                self.note(event);
+            }
+            if self.take_mail() {
+                return Ok(());
+            }
+            for _ in 0..self.queue.len() {
+                if let Some(conn) = self.queue.pop_front() {
+                    self.turn(conn);
+                }
+            }
+            self.flush_listens();
+            self.send_all();
+            self.reclaim();
+        }
+    }
+
+    /// How long the driver may wait.
+    fn timeout(&self) -> Option<Duration> {
+        if !self.queue.is_empty() || self.reclaiming || !self.mailbox.may_sleep() {
+            return Some(Duration::ZERO);
+        }
+        self.next_flush.map(|at| at.saturating_duration_since((self.cx.clock)()))
+    }
+
+    fn note(&mut self, event: Ready) {
+        let Some(connection) = self.connections.get_mut(event.conn) else { return };
+        connection.readable |= event.input;
+        connection.ends |= event.ends;
+        connection.writable |= event.output;
+        self.enqueue(event.conn);
+    }
+
+    fn enqueue(&mut self, conn: ConnId) {
+        if let Some(connection) = self.connections.get_mut(conn)
+            && !std::mem::replace(&mut connection.queued, true)
+        {
+            self.queue.push_back(conn);
+        }
+    }
+
+    /// Takes what others have left. `true`: it is time to end.
+    fn take_mail(&mut self) -> bool {
+        let mail = self.mailbox.take();
+        for (socket, peer) in mail.sockets {
+            self.adopt(socket, peer);
+        }
+        for conn in mail.woken {
+            self.enqueue(conn);
+        }
+        if mail.stop {
+            for (_, connection) in std::mem::take(&mut self.connections) {
+                connection.close(&self.counters);
+                self.cx.shared.legacy_connections.close();
+            }
+        }
+        mail.stop
+    }
+
+    fn adopt(&mut self, socket: TcpStream, peer: SocketAddr) {
+        let session = LegacySession::new(self.legacy_limits);
+        let conn = self.connections.insert(Connection::new(session, peer));
+        if let Err(error) = self.driver.add(conn, socket) {
+            log::error!("cannot serve the connection of {peer}: {error}");
+            self.remove(conn);
+        }
+    }
+
+    fn remove(&mut self, conn: ConnId) {
+        self.connections.remove(conn).close(&self.counters);
+        self.cx.shared.legacy_connections.close();
+    }
+
+    /// One turn of one connection: at most one receive, and what follows from it.
+    fn turn(&mut self, conn: ConnId) {
+        let Some(connection) = self.connections.get_mut(conn) else { return };
+        connection.queued = false;
+        self.cx.conn = conn;
+        if connection.wants_input() {
+            match self.driver.receive(conn) {
+                Received::Bytes(bytes, more) => {
+                    self.counters.bytes_received.add(bytes.len() as u64);
+                    // Behind the last bytes stands the end, which only another receive tells.
+                    connection.readable = more || connection.ends;
+                    connection.work(&mut self.cx, bytes);
+                }
+                Received::Nothing => {
+                    connection.readable = false;
+                    connection.work(&mut self.cx, &[]);
+                }
+                Received::Closed => connection.end_of_input(),
+            }
+        } else {
+            connection.work(&mut self.cx, &[]);
+        }
+        if connection.listens() && self.next_flush.is_none() {
+            self.next_flush = Some((self.cx.clock)() + self.cx.shared.settings.listen_flush_period);
+        }
+        self.touched.push(conn);
+    }
+
+    /// When it is time, hands on what the Listens have gathered.
+    fn flush_listens(&mut self) {
+        let Some(at) = self.next_flush else { return };
+        let now = (self.cx.clock)();
+        if now < at {
+            return;
+        }
+        let mut listening = false;
+        for (conn, connection) in &mut self.connections {
+            if connection.listens() {
+                listening = true;
+                connection.flush();
+                self.touched.push(conn);
+            }
+        }
+        self.next_flush = listening.then(|| now + self.cx.shared.settings.listen_flush_period);
+    }
+
+    /// Sends the output of every connection that had a turn, and says what comes next for it.
+    fn send_all(&mut self) {
+        let mut touched = std::mem::take(&mut self.touched);
+        for conn in touched.drain(..) {
+            let Some(connection) = self.connections.get_mut(conn) else { continue };
+            connection.send(&self.counters, |bytes| self.driver.send(conn, bytes));
+            if connection.is_over() {
+                self.driver.remove(conn);
+                self.remove(conn);
+            } else if connection.wants_turn() {
+                self.enqueue(conn);
+            }
+        }
+        self.touched = touched;
+    }
+
+    /// Frees some of the memory of removed channels.
+    fn reclaim(&mut self) {
+        self.reclaiming = self.cx.shared.store.reclaim(RECLAIM_RECORDS_PER_TURN);
+    }
+}

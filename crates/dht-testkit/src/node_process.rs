@@ -1,0 +1,289 @@
+//! A real node in a process of its own, in a folder of its own, on ports of its own.
+
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a node may take to start or to stop before a test gives up on it.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a condition is looked at while waiting for it.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
+/// How often another pair of ports is tried when somebody else was faster.
+const PORT_TRIES: usize = 20;
+
+/// The legacy port of a node and the neo port, 100 above.
+const NEO_PORT_OFFSET: u16 = 100;
+
+/// A node process; killed when dropped.
+#[derive(Debug)]
+pub struct NodeProcess {
+    child: Child,
+    dir: PathBuf,
+    port: u16,
+}
+
+/// How a test wants its node.
+#[derive(Debug, Clone)]
+pub struct NodeSettings {
+    /// Section, key and value on top of (or instead of) [`NodeSettings::default`]'s.
+    pub values: Vec<(&'static str, &'static str, String)>,
+    /// Further words on the command line.
+    pub args: Vec<String>,
+}
+
+impl Default for NodeSettings {
+    /// The configuration of the original's test suite. Source: spec `protocol-legacy` 16.
+    fn default() -> Self {
+        let values = [
+            ("Server", "address", "127.0.0.1"),
+            ("Server", "minval", "0x0000000000000000"),
+            ("Server", "maxval", "0xffffffffffffffff"),
+            ("Server", "data_dir", "data"),
+            ("Server", "connection_limit", "5000"),
+            ("Server", "unix_socket_path", "dhtnode.socket"),
+            ("Performance", "write_flush_ms", "1"),
+            ("Options_Memory", "size_limit", "0"),
+            ("Options_Memory", "disable_direct_io", "true"),
+            ("Options_Memory", "lock_memory", "false"),
+            ("Options_Memory", "allow_out_of_range", "load"),
+            ("Options_Memory", "bnum", "0"),
+            ("Options_Memory", "batch_size", "65535"),
+            ("LOG.Root", "console", "false"),
+            ("LOG.Root", "file", "log/root.log"),
+            ("LOG.Root", "level", "trace"),
+            ("LOG.Root", "propagate", "true"),
+        ];
+        let values = values.map(|(section, key, value)| (section, key, value.to_owned()));
+        Self { values: values.to_vec(), args: Vec::new() }
+    }
+}
+
+impl NodeSettings {
+    /// Sets one value.
+    #[must_use]
+    pub fn with(mut self, section: &'static str, key: &'static str, value: &str) -> Self {
+        self.values.retain(|(s, k, _)| (*s, *k) != (section, key));
+        self.values.push((section, key, value.to_owned()));
+        self
+    }
+
+    /// Adds a word to the command line.
+    #[must_use]
+    pub fn arg(mut self, word: &str) -> Self {
+        self.args.push(word.to_owned());
+        self
+    }
+
+    /// The config file for a node on `port`.
+    #[must_use]
+    pub fn config(&self, port: u16) -> String {
+        let mut values = self.values.clone();
+        values.push(("Server", "port", port.to_string()));
+        values.sort_by_key(|(section, ..)| *section);
+        let (mut text, mut current) = (String::new(), "");
+        for (section, key, value) in &values {
+            if *section != current {
+                current = section;
+                text += &format!("[{section}]\n");
+            }
+            text += &format!("{key} = {value}\n");
+        }
+        text
+    }
+}
+
+impl NodeProcess {
+    /// Starts the program `exe` in `dir` with a config file there, and waits until it listens.
+    #[must_use]
+    pub fn start(exe: &Path, dir: &Path, settings: &NodeSettings) -> Self {
+        for _ in 0..PORT_TRIES {
+            let port = free_port();
+            let mut node = Self::spawn(exe, dir, settings, port);
+            if node.wait_until_it_listens() {
+                return node;
+            }
+            let errors = node.stderr();
+            assert!(errors.contains("cannot listen on"), "the node did not start: {errors}");
+        }
+        panic!("no free pair of ports in {PORT_TRIES} tries");
+    }
+
+    /// Starts the program without waiting for anything.
+    #[must_use]
+    pub fn spawn(exe: &Path, dir: &Path, settings: &NodeSettings, port: u16) -> Self {
+        for folder in ["etc", "log"] {
+            std::fs::create_dir_all(dir.join(folder)).expect("the test's own folder");
+        }
+        std::fs::write(dir.join("etc/config.ini"), settings.config(port)).expect("our folder");
+        let credentials = format!("admin:{0}\nneotest:{0}\n", "0".repeat(256));
+        std::fs::write(dir.join("etc/credentials"), credentials).expect("our folder");
+        let child = Command::new(exe)
+            .args(["-c", "etc/config.ini"])
+            .args(&settings.args)
+            .current_dir(dir)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the program was built with the tests");
+        Self { child, dir: dir.to_owned(), port }
+    }
+
+    fn wait_until_it_listens(&mut self) -> bool {
+        let address = self.address();
+        wait_for("the node to listen", || match self.child.try_wait().expect("our child") {
+            Some(_) => Some(false),
+            None => TcpStream::connect(address).is_ok().then_some(true),
+        })
+    }
+
+    /// Where the node listens for legacy clients.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// The node's working directory.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// A connection to the legacy port whose reads give up after a while.
+    #[must_use]
+    pub fn connect(&self) -> Peer {
+        Peer::connect(self.address())
+    }
+
+    /// Sends a signal by name, as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let pid = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-s", name, &pid]).status().expect("kill exists");
+        assert!(sent.success(), "kill -s {name} {pid}");
+    }
+
+    /// Sends SIGTERM and waits for the end.
+    #[must_use]
+    pub fn stop(mut self) -> ExitStatus {
+        self.signal("TERM");
+        self.wait()
+    }
+
+    /// Ends the process as a crash would.
+    pub fn kill(mut self) {
+        self.child.kill().expect("our child");
+        self.child.wait().expect("our child");
+    }
+
+    /// Waits for the process to end by itself.
+    #[must_use]
+    pub fn wait(&mut self) -> ExitStatus {
+        wait_for("the node to end", || self.child.try_wait().expect("our child"))
+    }
+
+    /// What the process has written to stderr; waits for its end.
+    #[must_use]
+    pub fn stderr(&mut self) -> String {
+        let _ = self.wait();
+        let mut text = String::new();
+        if let Some(mut stderr) = self.child.stderr.take() {
+            stderr.read_to_string(&mut text).expect("messages are UTF-8");
+        }
+        text
+    }
+}
+
+impl Drop for NodeProcess {
+    fn drop(&mut self) {
+        // It has ended already, or the test has failed and says why itself.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Waits until `look` gives something. Panics after a minute.
+#[allow(clippy::disallowed_methods)]
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let give_up = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < give_up, "waited a minute for {what}");
+        std::thread::sleep(LOOK_EVERY);
+    }
+}
+
+/// A port that is free, with the one 100 above it, a moment ago.
+#[must_use]
+pub fn free_port() -> u16 {
+    for _ in 0..PORT_TRIES {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there are free ports");
+        let port = listener.local_addr().expect("bound").port();
+        let neo = port.checked_add(NEO_PORT_OFFSET);
+        if neo.is_some_and(|neo| TcpListener::bind((Ipv4Addr::LOCALHOST, neo)).is_ok()) {
+            return port;
+        }
+    }
+    panic!("no free pair of ports in {PORT_TRIES} tries");
+}
+
+/// The other end of a connection: bytes by hand.
+#[derive(Debug)]
+pub struct Peer(pub TcpStream);
+
+impl Peer {
+    /// Connects; reads and writes give up after a minute.
+    #[must_use]
+    pub fn connect(address: SocketAddr) -> Self {
+        let stream = TcpStream::connect(address).expect("the node listens");
+        stream.set_nodelay(true).expect("a TCP socket");
+        stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+        stream.set_write_timeout(Some(PATIENCE)).expect("not zero");
+        Self(stream)
+    }
+
+    /// Sends all bytes.
+    pub fn send(&mut self, bytes: &[u8]) {
+        self.0.write_all(bytes).expect("the node reads");
+    }
+
+    /// Sends the bytes of a hex text.
+    pub fn send_hex(&mut self, hex: &str) {
+        self.send(&crate::from_hex(hex));
+    }
+
+    /// Receives exactly so many bytes.
+    #[must_use]
+    pub fn receive(&mut self, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        self.0.read_exact(&mut bytes).expect("the node answers");
+        bytes
+    }
+
+    /// Receives exactly the bytes of a hex text, or panics with what came instead.
+    pub fn expect_hex(&mut self, hex: &str) {
+        let expected = crate::from_hex(hex);
+        assert_eq!(crate::to_hex(&self.receive(expected.len())), crate::to_hex(&expected));
+    }
+
+    /// Receives up to the end of the connection; a reset counts as the end.
+    #[must_use]
+    pub fn receive_to_end(&mut self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        match self.0.read_to_end(&mut bytes) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => {}
+            Err(error) => panic!("the connection does not end: {error}"),
+        }
+        bytes
+    }
+}
