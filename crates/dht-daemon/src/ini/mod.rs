@@ -13,7 +13,7 @@
 //! What stands before the first section, or under an empty name, is dropped.
 //!
 //! Above it: [`crate::section`] gives values their types. Invariant: parsing cannot fail except on
-//! size, and takes time linear in the input.
+//! size, and its time grows with the input's length only.
 //!
 //! Source: spec `node` 3.1, 3.4.
 
@@ -153,14 +153,17 @@ impl Ini {
     }
 }
 
-/// What the lines so far mean.
+/// What the lines so far mean. Section and key at hand are kept out of the maps, so that no line
+/// costs more than its own length and a look-up.
 #[derive(Default)]
 struct Parser {
     ini: Ini,
-    /// The section that keys go to; empty before the first one.
+    /// The section at hand; empty before the first one.
     section: String,
+    /// Its keys.
+    entries: BTreeMap<String, Entry>,
     /// The key that a line without `=` continues.
-    key: Option<String>,
+    key: Option<(String, Entry)>,
 }
 
 impl Parser {
@@ -172,33 +175,15 @@ impl Parser {
         }
         if let Some(rest) = line.strip_prefix(b"[") {
             let name = rest.split(|&byte| byte == b']').next().unwrap_or_default();
+            self.close_section();
             self.section = text(trim(name));
-            self.key = None;
-            if !self.section.is_empty() {
-                self.ini.sections.entry(self.section.clone()).or_default();
-            }
+            self.entries = self.ini.sections.remove(&self.section).unwrap_or_default();
         } else if let Some(at) = line.iter().position(|&byte| byte == b'=') {
-            self.key_value(text(trim(&line[..at])), trim(&line[at + 1..]), number);
-        } else {
-            self.continuation(line);
-        }
-    }
-
-    fn key_value(&mut self, key: String, value: &[u8], number: usize) {
-        if self.section.is_empty() || key.is_empty() {
-            self.key = None;
-            return;
-        }
-        let section = self.ini.sections.entry(self.section.clone()).or_default();
-        let entry = Entry { value: value.to_vec(), origin: Origin::Line(number) };
-        section.insert(key.clone(), entry);
-        self.key = Some(key);
-    }
-
-    fn continuation(&mut self, line: &[u8]) {
-        let Some(key) = &self.key else { return };
-        let section = self.ini.sections.get_mut(&self.section);
-        if let Some(entry) = section.and_then(|section| section.get_mut(key)) {
+            self.close_key();
+            let value = trim(&line[at + 1..]).to_vec();
+            let entry = Entry { value, origin: Origin::Line(number) };
+            self.key = Some((text(trim(&line[..at])), entry));
+        } else if let Some((_, entry)) = &mut self.key {
             if !entry.value.is_empty() {
                 entry.value.push(b'\n');
             }
@@ -206,11 +191,29 @@ impl Parser {
         }
     }
 
-    /// Drops the keys that stayed empty: they count as not present.
-    fn finish(mut self) -> Ini {
-        for section in self.ini.sections.values_mut() {
-            section.retain(|_, entry| !entry.value.is_empty());
+    /// Stores the key at hand. One that stayed empty counts as not present, also if it had a value
+    /// before; one without a name is dropped.
+    fn close_key(&mut self) {
+        let Some((key, entry)) = self.key.take() else { return };
+        if entry.value.is_empty() {
+            self.entries.remove(&key);
+        } else if !key.is_empty() {
+            self.entries.insert(key, entry);
         }
+    }
+
+    /// Stores the section at hand; one without a name is dropped.
+    fn close_section(&mut self) {
+        self.close_key();
+        let (name, entries) =
+            (std::mem::take(&mut self.section), std::mem::take(&mut self.entries));
+        if !name.is_empty() {
+            self.ini.sections.insert(name, entries);
+        }
+    }
+
+    fn finish(mut self) -> Ini {
+        self.close_section();
         self.ini
     }
 }

@@ -29,6 +29,7 @@ fn lines_mean_what_the_grammar_says() {
         ("[S]\nA = 1", None),
         ("[s]\na = 1", None),
         ("[]\na = 1", None),
+        ("[S]\na = 1\n[]\na = 2\n[S]", Some("1")),
         ("[S]\n= 1\ncontinued", None),
     ];
     for (text, expected) in cases {
@@ -104,6 +105,15 @@ fn a_file_that_cannot_be_had_is_named() {
     assert!(matches!(big.problem, ReadProblem::Ini(IniError::TooLarge)), "{big}");
     std::fs::write(&path, "[S]\na = 1").unwrap();
     assert_eq!(Ini::read(&path).unwrap().file(), Some(path.as_path()));
+}
+
+/// It would take hours if each line cost as much as the names that it belongs to.
+#[test]
+fn huge_names_cost_nothing_extra() {
+    let name = "n".repeat(1 << 20);
+    let keys: String = (0..100_000).map(|number| format!("k{number} =\nx\n")).collect();
+    let ini = ini(&format!("[{name}]\n{keys}{name} =\n{}", "x\n".repeat(100_000)));
+    assert_eq!(ini.entries(&name).count(), 100_001);
 }
 
 #[test]
