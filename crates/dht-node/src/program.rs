@@ -2,26 +2,28 @@
 //!
 //! Source: spec `node` 1 and 4.
 
-use std::cell::RefCell;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use dht_daemon::args::{EXIT_CONFIG_UNREADABLE, Options};
 use dht_daemon::command_socket::{BindError, CommandListener, Commands};
-use dht_daemon::credentials::{Credentials, CredentialsError};
+use dht_daemon::credentials::{Credentials, CredentialsError, KEY_BYTES};
 use dht_daemon::log::{LogFileError, Logs};
 use dht_daemon::memory_lock;
 use dht_daemon::pid_lock::{PidLock, PidLockError};
 use dht_daemon::signals::Signals;
 use dht_daemon::stats::StatsFile;
 use dht_daemon::{App, ConfigError, OptionSpec, args, build_info, fatal};
+use dht_protocol::neo::requests::ADMIN_NAME;
 
 use crate::config::NodeConfig;
+use crate::context::{Clock, UnixTime};
 use crate::control::{Control, StatsLog};
 use crate::node::{Node, StartError};
+use crate::shared::Shared;
 use crate::stats::Stats;
 
 /// The log name of the program's own messages. Source: spec `node` 8.2.
@@ -116,6 +118,12 @@ fn now() -> Instant {
     Instant::now()
 }
 
+#[expect(clippy::disallowed_methods, reason = "the program's clock, handed down from here")]
+fn unix_time() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since_epoch.map_or(0, |since_epoch| since_epoch.as_secs())
+}
+
 fn serve(config: &NodeConfig, options: &Options) -> Result<(), RunError> {
     let signals = Signals::register().map_err(RunError::Signals)?;
     let logs = Logs::open(&config.log, APP.name)?;
@@ -129,16 +137,19 @@ fn serve(config: &NodeConfig, options: &Options) -> Result<(), RunError> {
     build_info::log_version(&APP);
     lock_memory(config)?;
 
-    let credentials = RefCell::new(credentials(options)?);
-    let (mut node, listener) = Node::start(config, options.is_set(ACCEPT_DAMAGED), now)?;
+    let credentials = credentials(options, config)?;
+    let accept_damaged = options.is_set(ACCEPT_DAMAGED);
+    let clocks = (now as Clock, unix_time as UnixTime);
+    let (mut node, listeners) = Node::start(config, credentials, accept_damaged, clocks)?;
     let sockets = command_sockets(config)?;
+    let node_shared = Arc::clone(&node.shared);
     let stats_log = stats_file.map(|file| {
         let stats = Stats::new(Arc::clone(&node.shared), node.counters(), now());
         StatsLog { config: config.stats.clone(), file, stats }
     });
     log::info!(target: MAIN_LOG, "Starting DHT node --------------------------------");
     let command_sets =
-        [credential_commands(&credentials), Commands::new().with_standard(&APP, &logs)];
+        [credential_commands(&node_shared), Commands::new().with_standard(&APP, &logs)];
     let mut command_listeners = Vec::new();
     for (socket, commands) in sockets.iter().zip(command_sets) {
         if let Some(socket) = socket {
@@ -147,7 +158,7 @@ fn serve(config: &NodeConfig, options: &Options) -> Result<(), RunError> {
     }
     let (shared, mailboxes) = (Arc::clone(&node.shared), node.mailboxes());
     let control =
-        Control::new(listener, signals, &logs, stats_log, command_listeners, shared, mailboxes)?;
+        Control::new(listeners, signals, &logs, stats_log, command_listeners, shared, mailboxes)?;
     log::info!(target: MAIN_LOG, "Starting event loop");
     if options.config.is_none() {
         announce(&node);
@@ -165,6 +176,7 @@ fn announce(node: &Node) {
     let data_dir = std::path::absolute(&settings.data_dir);
     log::info!("No --config given: using defaults, see etc/config.ini for what can be set");
     log::info!("Listening on {}:{} (legacy protocol)", settings.address, settings.port);
+    log::info!("Listening on {}:{} (neo protocol)", settings.address, settings.neo_port);
     log::info!(
         "Keeping data in {}: loaded at start, written at shutdown",
         data_dir.as_deref().unwrap_or(&settings.data_dir).display()
@@ -183,11 +195,18 @@ fn lock_memory(config: &NodeConfig) -> Result<(), RunError> {
 }
 
 /// With a config file the clients of the neo protocol must be listed, as in the original.
-fn credentials(options: &Options) -> Result<Credentials, CredentialsError> {
-    match options.config {
-        Some(_) => Credentials::read(Path::new(CREDENTIALS_FILE)),
-        None => Ok(Credentials::default()),
+/// Without, there is one account that everybody knows, as long as nobody else can reach it.
+fn credentials(options: &Options, config: &NodeConfig) -> Result<Credentials, CredentialsError> {
+    let file = Path::new(CREDENTIALS_FILE);
+    if options.config.is_some() || file.exists() {
+        return Credentials::read(file);
     }
+    if !config.server.address.is_loopback() {
+        log::warn!("No {CREDENTIALS_FILE}: nobody can connect by the neo protocol");
+        return Ok(Credentials::default());
+    }
+    log::info!("No {CREDENTIALS_FILE}: neo clients connect as '{ADMIN_NAME}', key 128 zero bytes");
+    Credentials::parse(format!("{ADMIN_NAME}:{}\n", "00".repeat(KEY_BYTES)).as_bytes(), file)
 }
 
 /// The node's own command socket and the framework's, in this order. Source: spec `node` 9.
@@ -202,7 +221,7 @@ fn command_sockets(config: &NodeConfig) -> Result<[Option<CommandListener>; 2], 
 }
 
 /// Source: spec `node` 9.1.
-fn credential_commands(credentials: &RefCell<Credentials>) -> Commands<'_> {
+fn credential_commands(shared: &Shared) -> Commands<'_> {
     const NO_ARGUMENTS: &str = "Error: No command arguments expected\n";
     Commands::new()
         .with("update-credentials", |arguments| {
@@ -211,7 +230,7 @@ fn credential_commands(credentials: &RefCell<Credentials>) -> Commands<'_> {
             }
             match Credentials::read(Path::new(CREDENTIALS_FILE)) {
                 Ok(read) => {
-                    *credentials.borrow_mut() = read;
+                    shared.replace_credentials(read);
                     "Credentials updated.\n".to_owned()
                 }
                 Err(error) => format!("Error updating credentials: {error}\n"),
@@ -222,7 +241,7 @@ fn credential_commands(credentials: &RefCell<Credentials>) -> Commands<'_> {
                 return NO_ARGUMENTS.to_owned();
             }
             let mut reply = "Registered credentials:\n".to_owned();
-            for name in credentials.borrow().names() {
+            for name in shared.credentials().names() {
                 reply += name;
                 reply.push('\n');
             }

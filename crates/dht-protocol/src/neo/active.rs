@@ -17,7 +17,8 @@ pub enum RequestKind {
 
 impl RequestKind {
     /// The kind of a request that runs on after its start was handled.
-    pub(super) const fn of(request: &Request<'_>) -> Option<Self> {
+    #[must_use]
+    pub const fn of(request: &Request<'_>) -> Option<Self> {
         match request {
             Request::GetHashRange(_) => Some(Self::GetHashRange),
             Request::Mirror(_) => Some(Self::Mirror),

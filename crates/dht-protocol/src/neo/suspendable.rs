@@ -95,6 +95,12 @@ impl Reaction {
         }
     }
 
+    /// Whether the connection has to be closed.
+    #[must_use]
+    pub const fn is_close(self) -> bool {
+        matches!(self, Self::Close)
+    }
+
     /// Whether the request is over.
     #[must_use]
     pub const fn is_end(self) -> bool {
