@@ -47,7 +47,7 @@ pub enum CredentialsError {
     /// It has more than [`CREDENTIALS_BYTES_MAX`] bytes.
     #[error("Key registry file too large: {bytes} bytes")]
     TooLarge {
-        /// Its size, or as much of it as was read.
+        /// Its size, or what was read of it.
         bytes: u64,
     },
     /// A line is wrong.
@@ -106,12 +106,18 @@ impl Credentials {
 
     /// Reads and parses a file.
     pub fn read(path: &Path) -> Result<Self, CredentialsError> {
+        let io = |source| CredentialsError::Io { file: path.to_owned(), source };
         let mut bytes = Vec::new();
+        let file = File::open(path).map_err(io)?;
         // One byte more than allowed, so that a longer file is noticed and never loaded whole.
-        File::open(path)
-            .and_then(|file| file.take(CREDENTIALS_BYTES_MAX as u64 + 1).read_to_end(&mut bytes))
-            .map_err(|source| CredentialsError::Io { file: path.to_owned(), source })?;
-        Self::parse(&bytes, path)
+        (&file).take(CREDENTIALS_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
+        match Self::parse(&bytes, path) {
+            Err(CredentialsError::TooLarge { bytes }) => {
+                let whole = file.metadata().map_or(bytes, |metadata| metadata.len());
+                Err(CredentialsError::TooLarge { bytes: whole.max(bytes) })
+            }
+            other => other,
+        }
     }
 
     /// The clients' names, sorted.
@@ -227,6 +233,11 @@ mod tests {
         let bytes = vec![b'\n'; CREDENTIALS_BYTES_MAX + 1];
         let error = Credentials::parse(&bytes, Path::new("x")).unwrap_err();
         assert_eq!(error.to_string(), "Key registry file too large: 10000001 bytes");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("credentials");
+        File::create(&path).unwrap().set_len(12_345_678).unwrap();
+        let error = Credentials::read(&path).unwrap_err();
+        assert_eq!(error.to_string(), "Key registry file too large: 12345678 bytes");
         let error = Credentials::read(Path::new("/nonexistent")).unwrap_err();
         assert!(error.to_string().contains("/nonexistent: No such file"), "{error}");
     }

@@ -130,7 +130,7 @@ impl<'a> Control<'a> {
     #[expect(clippy::disallowed_methods, reason = "this is an event loop: it asks the system")]
     pub(crate) fn run(mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(1024);
-        let mut next_stats = self.next_stats();
+        let mut next_stats = self.next_stats(StatsConfig::delay);
         loop {
             let accepts = self.listeners.iter().map(|listener| listener.accept_at);
             let next = accepts.chain([next_stats]).flatten().min();
@@ -157,17 +157,17 @@ impl<'a> Control<'a> {
             }
             if next_stats.is_some_and(|at| at <= now) {
                 self.write_stats(now);
-                next_stats = self.next_stats();
+                next_stats = self.next_stats(StatsConfig::delay_after_line);
             }
         }
     }
 
     /// When the next stats line is due: at a multiple of the interval on the wall clock.
     #[expect(clippy::disallowed_methods, reason = "this is an event loop: it asks the system")]
-    fn next_stats(&self) -> Option<Instant> {
+    fn next_stats(&self, delay: fn(&StatsConfig, Duration) -> Duration) -> Option<Instant> {
         let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let config = &self.stats_log.as_ref()?.config;
-        Some(Instant::now() + config.delay(since_epoch.unwrap_or_default()))
+        Some(Instant::now() + delay(config, since_epoch.unwrap_or_default()))
     }
 
     fn write_stats(&mut self, now: Instant) {

@@ -2,6 +2,7 @@
 //!
 //! Source: spec `node` 1 and 4.
 
+use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
@@ -11,12 +12,12 @@ use std::time::{Instant, SystemTime};
 use dht_daemon::args::{EXIT_CONFIG_UNREADABLE, Options};
 use dht_daemon::command_socket::{BindError, CommandListener, Commands};
 use dht_daemon::credentials::{Credentials, CredentialsError, KEY_BYTES};
-use dht_daemon::log::{LogFileError, Logs};
-use dht_daemon::memory_lock;
+use dht_daemon::log::{Level, LogFileError, Logs};
+use dht_daemon::memory_lock::{self, MemoryLockError};
 use dht_daemon::pid_lock::{PidLock, PidLockError};
 use dht_daemon::signals::Signals;
 use dht_daemon::stats::StatsFile;
-use dht_daemon::{App, ConfigError, OptionSpec, args, build_info, fatal};
+use dht_daemon::{App, OptionSpec, args, build_info, fatal};
 use dht_protocol::neo::requests::ADMIN_NAME;
 
 use crate::config::NodeConfig;
@@ -54,16 +55,13 @@ static APP: App = App {
 #[derive(Debug, thiserror::Error)]
 enum RunError {
     #[error(transparent)]
-    Config(#[from] ConfigError),
-    #[error(transparent)]
     LogFile(#[from] LogFileError),
     #[error(transparent)]
     PidLock(#[from] PidLockError),
     #[error("cannot set up signals: {0}")]
     Signals(io::Error),
-    /// It has been logged already.
-    #[error("cannot lock the memory")]
-    MemoryLock,
+    #[error(transparent)]
+    MemoryLock(#[from] MemoryLockError),
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
@@ -93,12 +91,30 @@ pub fn run() -> ExitCode {
         Some(ini) => NodeConfig::from_ini(ini, options.loose),
         None => NodeConfig::without_file(&options.overrides, options.loose),
     };
-    let ran = config.map_err(RunError::from).and_then(|config| serve(&config, &options));
-    match ran {
-        Ok(()) => ExitCode::SUCCESS,
+    let config = match config {
+        Ok(config) => config,
         Err(error) => {
             complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    for warning in &config.warnings {
+        complain(warning);
+    }
+    let logs = match open_logs(&config) {
+        Ok(logs) => logs,
+        Err(error) => {
+            complain(&error);
+            return ExitCode::FAILURE;
+        }
+    };
+    match serve(&config, &options, &logs) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
             fatal!(target: MAIN_LOG, "{error}");
+            if !logs.on_console(MAIN_LOG, Level::Fatal) {
+                complain(&error);
+            }
             ExitCode::FAILURE
         }
     }
@@ -108,9 +124,17 @@ fn exit_code(code: i32) -> ExitCode {
     u8::try_from(code).map_or(ExitCode::FAILURE, ExitCode::from)
 }
 
-fn complain(error: &dyn std::error::Error) {
+/// Says something on stderr.
+fn complain(what: &dyn Display) {
     // A closed stderr is no reason to crash; the exit code still tells.
-    let _ = writeln!(io::stderr(), "{}: {error}", APP.name);
+    let _ = writeln!(io::stderr(), "{what}");
+}
+
+/// Opens the log files and sends what the code logs there.
+fn open_logs(config: &NodeConfig) -> Result<Logs, LogFileError> {
+    let logs = Logs::open(&config.log, APP.name)?;
+    assert!(logs.install(), "a process runs one node's program");
+    Ok(logs)
 }
 
 #[expect(clippy::disallowed_methods, reason = "the program's clock, handed down from here")]
@@ -124,18 +148,18 @@ fn unix_time() -> u64 {
     since_epoch.map_or(0, |since_epoch| since_epoch.as_secs())
 }
 
-fn serve(config: &NodeConfig, options: &Options) -> Result<(), RunError> {
+fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunError> {
     let signals = Signals::register().map_err(RunError::Signals)?;
-    let logs = Logs::open(&config.log, APP.name)?;
-    assert!(logs.install(), "a process runs one node's program");
-    for warning in &config.warnings {
-        log::warn!("{warning}");
-    }
     let stats_file =
-        config.stats.file_name.as_ref().map(|path| StatsFile::open(path, &logs)).transpose()?;
+        config.stats.file_name.as_ref().map(|path| StatsFile::open(path, logs)).transpose()?;
     let _pid_lock = config.pid_lock.as_deref().map(PidLock::acquire).transpose()?;
     build_info::log_version(&APP);
-    lock_memory(config)?;
+    if let Some(warning) = config.stats.warning() {
+        log::warn!("{warning}");
+    }
+    if config.options_memory.lock_memory {
+        memory_lock::lock_all()?;
+    }
 
     let credentials = credentials(options, config)?;
     let accept_damaged = options.is_set(ACCEPT_DAMAGED);
@@ -149,7 +173,7 @@ fn serve(config: &NodeConfig, options: &Options) -> Result<(), RunError> {
     });
     log::info!(target: MAIN_LOG, "Starting DHT node --------------------------------");
     let command_sets =
-        [credential_commands(&node_shared), Commands::new().with_standard(&APP, &logs)];
+        [credential_commands(&node_shared), Commands::new().with_standard(&APP, logs)];
     let mut command_listeners = Vec::new();
     for (socket, commands) in sockets.iter().zip(command_sets) {
         if let Some(socket) = socket {
@@ -158,7 +182,7 @@ fn serve(config: &NodeConfig, options: &Options) -> Result<(), RunError> {
     }
     let (shared, mailboxes) = (Arc::clone(&node.shared), node.mailboxes());
     let control =
-        Control::new(listeners, signals, &logs, stats_log, command_listeners, shared, mailboxes)?;
+        Control::new(listeners, signals, logs, stats_log, command_listeners, shared, mailboxes)?;
     log::info!(target: MAIN_LOG, "Starting event loop");
     if options.config.is_none() {
         announce(&node);
@@ -182,16 +206,6 @@ fn announce(node: &Node) {
         data_dir.as_deref().unwrap_or(&settings.data_dir).display()
     );
     log::info!("Press Ctrl-C to stop");
-}
-
-fn lock_memory(config: &NodeConfig) -> Result<(), RunError> {
-    if !config.options_memory.lock_memory {
-        return Ok(());
-    }
-    memory_lock::lock_all().map_err(|error| {
-        fatal!(target: MAIN_LOG, "{error}");
-        RunError::MemoryLock
-    })
 }
 
 /// With a config file the clients of the neo protocol must be listed, as in the original.

@@ -80,10 +80,14 @@ impl Stats {
         line.item("bytes_received", totals.bytes_received - self.before.bytes_received);
         connections(&mut line, "handling_connections", &self.shared.legacy_connections);
         self.storage(&mut line);
+        // No version of a request that this node speaks is marked for removal.
+        line.item("old_request_versions_in_use", 0_u32);
         for (i, command) in LEGACY.into_iter().enumerate() {
             let counts = totals.legacy[i].since(&self.before.legacy[i]);
             request(&mut line, command.name(), TIMED.contains(&command), &counts);
         }
+        // Compat: the group is there although there is no such request yet.
+        request(&mut line, "Redistribute", false, &RequestCounts::default());
         for (now, before) in totals.actions.iter().zip(self.before.actions) {
             line.nested("action", now.0, "records", now.1 - before.1);
             line.nested("action", now.0, "bytes", now.2 - before.2);

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 
@@ -92,17 +92,6 @@ pub enum BindError {
         /// Its length.
         bytes: usize,
     },
-    /// Something that is no socket has that name.
-    #[error(
-        "{key} = {}: a file that is no socket has this name; remove it or choose another path",
-        .path.display()
-    )]
-    NoSocket {
-        /// The config key that holds the path.
-        key: &'static str,
-        /// The path.
-        path: PathBuf,
-    },
     /// The system refused.
     #[error("{key} = {}: cannot {action} the unix socket: {source}", .path.display())]
     Io {
@@ -119,7 +108,7 @@ pub enum BindError {
 
 impl CommandListener {
     /// Binds a socket that everyone in the group may write to, or those whom `mode` allows. `key`
-    /// is the config key of the path, for messages. A stale socket of that name is removed.
+    /// is the config key of the path, for messages. A file of that name is removed, whatever it is.
     ///
     /// Changes the umask for a moment: to be called before other threads create files.
     pub fn bind(key: &'static str, path: &Path, mode: Option<u32>) -> Result<Self, BindError> {
@@ -131,10 +120,7 @@ impl CommandListener {
         match remove_stale(path) {
             Ok(true) => ::log::warn!("Deleted existing socket"),
             Ok(false) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return Err(BindError::NoSocket { key, path: path.to_owned() });
-            }
-            Err(error) => return Err(failed("remove the old", error)),
+            Err(error) => return Err(failed("remove what is in the place of", error)),
         }
         let umask = rustix::process::umask(Mode::WOTH);
         let bound = UnixListener::bind(path);
@@ -167,12 +153,13 @@ impl Drop for CommandListener {
     }
 }
 
-/// Removes the socket that an earlier process left. False if there is none; `AlreadyExists` if what
-/// is there is no socket.
+/// Removes what an earlier process left. False if there is nothing.
+///
+/// Compat: any file goes, not only a socket, so that no leftover keeps a node from starting. A
+/// directory stays.
 fn remove_stale(path: &Path) -> io::Result<bool> {
-    match fs::symlink_metadata(path) {
-        Ok(meta) if meta.file_type().is_socket() => fs::remove_file(path).map(|()| true),
-        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) => Err(error),
     }

@@ -107,16 +107,34 @@ fn a_bound_socket_replaces_a_stale_one_and_vanishes_with_its_owner() {
 }
 
 #[test]
+fn a_file_of_any_kind_gives_way_to_the_socket() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, target) = (folder.path().join("demo.socket"), folder.path().join("target"));
+    std::fs::write(&target, "stays").unwrap();
+    let leftovers: [&dyn Fn(); 3] = [
+        &|| std::fs::write(&path, "leftover").unwrap(),
+        &|| std::os::unix::fs::symlink(&target, &path).unwrap(),
+        &|| std::os::unix::fs::symlink("/nonexistent/target", &path).unwrap(),
+    ];
+    for leave in leftovers {
+        leave();
+        let bound = CommandListener::bind("S.path", &path, None).unwrap();
+        UnixStream::connect(&path).unwrap();
+        drop(bound);
+        assert!(path.symlink_metadata().is_err(), "removed with its owner");
+    }
+    assert_eq!(std::fs::read_to_string(&target).unwrap(), "stays");
+}
+
+#[test]
 fn impossible_paths_name_their_key() {
     let folder = tempfile::tempdir().unwrap();
     let long = PathBuf::from("x".repeat(108));
     let error = CommandListener::bind("S.path", &long, None).unwrap_err().to_string();
     assert!(error.starts_with("S.path = xxx") && error.contains("shorter than 108 bytes"));
-    let file = folder.path().join("file");
-    std::fs::write(&file, "precious").unwrap();
-    let error = CommandListener::bind("S.path", &file, None).unwrap_err();
-    assert!(matches!(error, BindError::NoSocket { .. }), "{error}");
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), "precious");
+    let error = CommandListener::bind("S.path", folder.path(), None).unwrap_err().to_string();
+    assert!(error.contains("cannot remove what is in the place of the unix socket: "), "{error}");
+    assert!(folder.path().is_dir());
     let missing = folder.path().join("no/such/folder");
     let error = CommandListener::bind("S.path", &missing, None).unwrap_err().to_string();
     assert!(error.contains("cannot bind the unix socket: No such file"), "{error}");

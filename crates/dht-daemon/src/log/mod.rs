@@ -87,6 +87,12 @@ impl Logs {
         self.0.router.enabled(target, level)
     }
 
+    /// Whether an event would be seen on the console, so that nobody tells the same there again.
+    #[must_use]
+    pub fn on_console(&self, target: &str, level: Level) -> bool {
+        self.0.router.on_console(target, level)
+    }
+
     /// Number of events of each level since the last call; the `logged_*` figures of the stats.
     #[must_use]
     pub fn take_counts(&self) -> LogCounts {

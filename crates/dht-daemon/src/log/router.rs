@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use jiff::Zoned;
 
-use super::appender::{Appender, Event, Syslog};
+use super::appender::{Appender, Class, Event, Syslog};
 use super::config::{BUFFER_BYTES_DEFAULT, LogConfig, LoggerConfig, Threshold};
 use super::level::{Counters, Level, LogCounts};
 use super::{LogFile, LogFileError};
@@ -69,6 +69,13 @@ impl Router {
         self.settings(&logger_name(target)).threshold.passes(level)
     }
 
+    /// Whether an event would be seen on the console.
+    pub(super) fn on_console(&self, target: &str, level: Level) -> bool {
+        let name = logger_name(target);
+        self.settings(&name).threshold.passes(level)
+            && self.climb(&name).iter().any(|appender| appender.class() == Class::Console)
+    }
+
     /// Logs an event that happens at `time`.
     pub(super) fn event(
         &self,
@@ -113,17 +120,24 @@ impl Router {
     /// Gives an event to the appenders of its logger and its parents, one of each class.
     fn append(&self, event: Event<'_>) {
         let mut visited = Vec::new();
-        for logger in ancestors(event.logger).filter_map(|name| self.loggers.get(name)) {
-            for appender in &logger.appenders {
-                if !visited.contains(&appender.class()) {
-                    visited.push(appender.class());
-                    appender.append(event);
-                }
-            }
-            if !logger.config.additive {
-                return;
+        for appender in self.climb(event.logger) {
+            if !visited.contains(&appender.class()) {
+                visited.push(appender.class());
+                appender.append(event);
             }
         }
+    }
+
+    /// The appenders of a logger and of its parents, up to the first that is not additive.
+    fn climb(&self, name: &str) -> Vec<&Appender> {
+        let mut reached = Vec::new();
+        for logger in ancestors(name).filter_map(|name| self.loggers.get(name)) {
+            reached.extend(&logger.appenders);
+            if !logger.config.additive {
+                break;
+            }
+        }
+        reached
     }
 
     fn settings(&self, name: &str) -> Settings {

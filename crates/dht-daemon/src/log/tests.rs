@@ -94,6 +94,24 @@ fn an_event_reaches_one_appender_of_each_class() {
 }
 
 #[test]
+fn what_is_seen_on_the_console_is_known() {
+    let sandbox = Sandbox::new(
+        "[LOG.Root]\nlevel = error\npropagate = true\n[LOG.a]\nfile = DIR/a.log\n\
+         [LOG.b]\nfile = DIR/b.log\nadditive = true\n",
+    );
+    for (target, level, expected) in [
+        ("x.y", Level::Error, true),
+        ("x.y", Level::Warn, false),
+        ("a", Level::Error, false), // Nothing climbs from `a`.
+        ("a.z", Level::Error, false),
+        ("b", Level::Error, true),
+    ] {
+        assert_eq!(sandbox.logs.on_console(target, level), expected, "{target} {level:?}");
+    }
+    assert!(!Sandbox::new(ROOT).logs.on_console("x", Level::Fatal));
+}
+
+#[test]
 fn the_version_line_has_a_file_of_its_own() {
     let sandbox = Sandbox::new(&format!("{ROOT}[LOG.{VERSION_LOGGER}]\nfile = DIR/version.log\n"));
     sandbox.log(VERSION_LOGGER, Level::Info, "demo version 1");

@@ -75,10 +75,22 @@ impl StatsConfig {
         ))
     }
 
-    /// How long to wait for the next line. Lines come at wall-clock multiples of the interval.
+    /// How long to wait for the first line. Lines come at wall-clock multiples of the interval.
     #[must_use]
     pub fn delay(&self, since_epoch: Duration) -> Duration {
-        delay_to_next_tick(since_epoch, Duration::from_secs(self.interval_s.into()))
+        delay_to_next_tick(since_epoch, self.interval())
+    }
+
+    /// How long to wait for the next line, just after one was written. That one may have come a
+    /// little early, because the clocks do not run alike: then its multiple is not due again.
+    #[must_use]
+    pub fn delay_after_line(&self, since_epoch: Duration) -> Duration {
+        let half = self.interval() / 2;
+        half + delay_to_next_tick(since_epoch + half, self.interval())
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_secs(self.interval_s.into())
     }
 }
 
@@ -277,7 +289,12 @@ mod tests {
         assert_eq!(delay(60.0, 30), Duration::from_secs(30));
         assert_eq!(delay(60.25, 30), Duration::from_millis(29_750));
         assert_eq!(delay(1_597_406_400.5, 1), Duration::from_millis(500));
-        assert_eq!(config("").unwrap().delay(Duration::from_secs(31)), Duration::from_secs(29));
+        let config = config("").unwrap();
+        assert_eq!(config.delay(Duration::from_secs(31)), Duration::from_secs(29));
+        for (now_ms, expected_ms) in [(60_000, 30_000), (60_020, 29_980), (59_980, 30_020)] {
+            let delay = config.delay_after_line(Duration::from_millis(now_ms));
+            assert_eq!(delay, Duration::from_millis(expected_ms), "{now_ms}");
+        }
     }
 
     #[test]

@@ -28,6 +28,8 @@ const REGIONS_MAX: usize = (8 << 30) / REGION_BYTES;
 const LARGE: u32 = 1 << 31;
 /// Large records of a shard; one less than fit, so that no reference has all bits set.
 const LARGE_MAX: usize = LARGE as usize - 1;
+/// Lines of a record that are fetched ahead, beside its first.
+const PREFETCHED_LINES: usize = 4;
 /// Units of 4 bytes in a region, and in a block.
 const REGION_UNITS_LOG2: u32 = (REGION_BYTES / 4).ilog2();
 const BLOCK_UNITS_LOG2: u32 = (BLOCK_BYTES / 4).ilog2();
@@ -143,7 +145,7 @@ impl Heap {
     #[inline]
     pub(crate) fn bytes(&self, slot: SlotRef) -> &[u8] {
         match slot.large() {
-            None => &self.region(slot.region()).pages[slot.offset()..],
+            None => &self.region(slot.region()).bytes()[slot.offset()..],
             Some(at) => self.large_bytes(at),
         }
     }
@@ -152,7 +154,7 @@ impl Heap {
     #[inline]
     pub(crate) fn bytes_mut(&mut self, slot: SlotRef) -> &mut [u8] {
         match slot.large() {
-            None => &mut self.region_mut(slot.region()).pages[slot.offset()..],
+            None => &mut self.region_mut(slot.region()).bytes_mut()[slot.offset()..],
             Some(at) => self.large[at].as_deref_mut().expect("a reference is valid until freed"),
         }
     }
@@ -160,23 +162,31 @@ impl Heap {
     /// The first `entries` entries of an index page, eight bytes each.
     #[inline]
     pub(crate) fn page(&self, slot: SlotRef, entries: usize) -> &[[u8; 8]] {
-        let page = &self.region(slot.region()).pages[slot.offset()..][..entries * 8];
+        let page = &self.region(slot.region()).bytes()[slot.offset()..][..entries * 8];
         page.as_chunks().0
     }
 
     /// As [`Heap::page`].
     #[inline]
     pub(crate) fn page_mut(&mut self, slot: SlotRef, entries: usize) -> &mut [[u8; 8]] {
-        let page = &mut self.region_mut(slot.region()).pages[slot.offset()..][..entries * 8];
+        let page = &mut self.region_mut(slot.region()).bytes_mut()[slot.offset()..][..entries * 8];
         page.as_chunks_mut().0
     }
 
-    /// Fetches the first cache lines of a record ahead.
+    /// Fetches the first cache lines of a record ahead; the processor expects the rest of a long one
+    /// by itself.
     #[inline]
     pub(crate) fn prefetch(&self, slot: SlotRef) {
-        let bytes = self.bytes(slot);
-        raw::prefetch(bytes);
-        raw::prefetch(&bytes[bytes.len().min(64)..]);
+        if slot.large().is_some() {
+            return raw::prefetch(self.bytes(slot));
+        }
+        let region = self.region(slot.region());
+        let bytes = region.bytes();
+        raw::prefetch(&bytes[slot.offset()..]);
+        // A slot of n lines starts anywhere in its first one, so it may end in the line n further on.
+        for line in 1..=region.lines(slot.block()).min(PREFETCHED_LINES) {
+            raw::prefetch(&bytes[(slot.offset() + line * 64).min(REGION_BYTES)..]);
+        }
     }
 
     /// Gives a slot back.
@@ -198,7 +208,7 @@ impl Heap {
         span.live -= 1;
         let is_empty = span.live == 0;
         let next = next.map_or(u32::MAX, |slot| slot.0);
-        region.pages[slot.offset()..][..4].copy_from_slice(&next.to_le_bytes());
+        region.bytes_mut()[slot.offset()..][..4].copy_from_slice(&next.to_le_bytes());
         let id = SpanId((slot.region() * BLOCKS + head) as u32);
         if !had_room {
             self.list(id, class);
@@ -222,7 +232,8 @@ impl Heap {
         span.live += 1;
         let slot = match span.freed {
             Some(slot) => {
-                let next = region.pages[slot.offset()..].first_chunk().expect("a slot has 8 bytes");
+                let next =
+                    region.bytes()[slot.offset()..].first_chunk().expect("a slot has 8 bytes");
                 let next = u32::from_le_bytes(*next);
                 let span = region.span_mut(id.block());
                 span.freed = (next != u32::MAX).then_some(SlotRef(next));

@@ -103,7 +103,7 @@ impl Table {
     /// Fetches the first lines of a record ahead; which one of a tag hardly ever matters.
     #[inline]
     pub(crate) fn prefetch_record(&self, heap: &Heap, tag: u32) {
-        if let Some((_, slot)) = self.segments[self.locate(tag)].find_by(heap, tag, |_| true) {
+        if let Some((_, slot)) = self.segments[self.locate(tag)].guess(heap, tag) {
             heap.prefetch(slot);
         }
     }

@@ -1,15 +1,17 @@
 //! A segment: the index entries of one range of tags, as a sorted array with gaps.
 //!
 //! ```text
-//! position  0    1    2    3    4    5    6    7   ...  homes-1 ... capacity-1
-//!         | 03 |    | 11 | 12 | 14 |    | 31 |    ...          |  overflow   |
+//!          line 0            line 1            line 2                   last line
+//!        | 03 11 12 14 .. .. | 26 27 31 31 38 39 | 39 45 51 .. .. .. | ... | overflow |
 //!
-//! home of a tag = its bits behind the segment's prefix, as a fraction, times `homes`
+//! home of a tag = the line at (its bits behind the segment's prefix, as a fraction) * lines
 //! ```
 //!
-//! Invariants: tags never decrease from left to right; no entry is left of its home; no gap is between
-//! an entry and its home. So a look-up goes from the home rightwards until it meets the tag, a larger
-//! one or a gap, and a scan in position order is a scan in tag order.
+//! Invariants: tags never decrease from left to right; no entry is left of the line that is its home;
+//! no gap is between an entry and the start of its home. So a look-up goes from there rightwards until
+//! it meets the tag, a larger one or a gap, and a scan in position order is a scan in tag order. A
+//! line has eight entries, as many as a cache line: with a load of 7/8 at most, about seven in eight
+//! are in their home, where one comparison of the whole line finds them.
 //!
 //! The positions live in index pages of [`PAGE`] entries (a single smaller one while that is enough).
 //! A full segment gets one page more and spreads its entries anew; records are not touched by that.
@@ -20,7 +22,8 @@ use std::ops::{ControlFlow, Range};
 use super::entry::Entry;
 use crate::{
     heap::{Full, Heap, INDEX_SLOTS, SlotRef},
-    raw, record,
+    raw::{self, LINE},
+    record,
 };
 
 /// Entries of a full index page.
@@ -30,14 +33,17 @@ const PAGES_MAX: usize = 32;
 /// Most positions of a segment, and so the most entries that one operation can move.
 pub(super) const CAPACITY_MAX: usize = PAGE * PAGES_MAX;
 
-/// One range of tags. It owns its pages; [`Segment::free`] returns them.
+/// One range of tags. It owns its pages; [`Segment::free`] returns them. In this order a look-up
+/// reads one cache line of it, or two.
+#[repr(C)]
 pub(super) struct Segment {
-    pages: [SlotRef; PAGES_MAX],
     capacity: u16,
+    /// Positions of lines that are homes, a multiple of [`LINE`].
     homes: u16,
     len: u16,
     /// Leading bits that all its tags share.
     depth: u8,
+    pages: [SlotRef; PAGES_MAX],
 }
 
 /// Where an entry was found.
@@ -75,24 +81,37 @@ impl Segment {
         (self.capacity, self.homes, self.len) = (0, 0, 0);
     }
 
-    /// The first entry from the home of `tag` on that has this tag and a record with this low part.
+    /// The entry with this tag whose record has this low part.
     #[inline]
     pub(super) fn find(&self, heap: &Heap, tag: u32, low: u32) -> Option<(Position, SlotRef)> {
-        self.find_by(heap, tag, |slot| record::low(heap.bytes(slot)) == low)
+        let is_wanted = |slot: SlotRef| record::low(heap.bytes(slot)) == low;
+        match self.guess(heap, tag) {
+            Some((position, slot)) if is_wanted(slot) => Some((position, slot)),
+            _ => self.find_stepwise(heap, tag, is_wanted),
+        }
     }
 
-    /// The first entry of `tag` whose slot is `wanted`.
+    /// The first entry with this tag in the line that is its home.
     #[inline]
-    pub(super) fn find_by(
+    pub(super) fn guess(&self, heap: &Heap, tag: u32) -> Option<(Position, SlotRef)> {
+        let home = self.home(tag);
+        let line = self.page(heap, home / PAGE)[home % PAGE..].first_chunk::<LINE>()?;
+        let at = raw::tag_mask(line, tag).trailing_zeros() as usize;
+        let entry = Entry::read(*line.get(at)?);
+        // The gaps look like the largest tag.
+        (!entry.is_empty()).then_some((Position(home + at), entry.slot()))
+    }
+
+    fn find_stepwise(
         &self,
         heap: &Heap,
         tag: u32,
-        wanted: impl Fn(SlotRef) -> bool,
+        is_wanted: impl Fn(SlotRef) -> bool,
     ) -> Option<(Position, SlotRef)> {
         let found = self.walk(heap, self.home(tag), |at, entry| {
             if entry.is_empty() || entry.tag() > tag {
                 ControlFlow::Break(None)
-            } else if entry.tag() == tag && wanted(entry.slot()) {
+            } else if entry.tag() == tag && is_wanted(entry.slot()) {
                 ControlFlow::Break(Some((Position(at), entry.slot())))
             } else {
                 ControlFlow::Continue(())
@@ -313,11 +332,11 @@ impl Segment {
     }
 }
 
-/// Where a tag belongs: its bits behind the prefix, as a fraction, times `homes`.
+/// Where the line starts that a tag belongs to.
 #[inline]
 fn home(tag: u32, depth: u8, homes: usize) -> usize {
     let fraction = tag << depth;
-    ((u64::from(fraction) * homes as u64) >> 32) as usize
+    ((u64::from(fraction) * homes as u64) >> 32) as usize / LINE * LINE
 }
 
 /// The positions of entries in order: each at its home, or right of the one before.
@@ -350,9 +369,14 @@ fn round_up(capacity: usize) -> usize {
     }
 }
 
-/// The positions that are homes; those behind them take what overflows at the end.
-fn homes_for(capacity: usize) -> usize {
-    capacity - (capacity / 8).min(24)
+/// The positions of lines that are homes; those behind them take what overflows at the end. Where it
+/// does not suffice, the segment grows early.
+const fn homes_for(capacity: usize) -> usize {
+    match capacity {
+        0..64 => capacity,
+        64..1024 => capacity - LINE,
+        _ => capacity - 2 * LINE,
+    }
 }
 
 /// Entries of a page of a segment.

@@ -50,9 +50,9 @@ pub enum ClusterError {
     /// A node was given twice.
     #[error("node {0} was given twice")]
     Duplicate(NodeAddress),
-    /// No node passed the handshake; what happened at the first one.
-    #[error(transparent)]
-    Failed(Error),
+    /// No node passed the handshake; what happened at each of them.
+    #[error("no node passed the handshake: {}", .0[0])]
+    Failed(Vec<Error>),
 }
 
 impl Cluster {
@@ -73,9 +73,10 @@ impl Cluster {
                 Err(error) => failed.push(error),
             }
         }
-        if passed.is_empty() {
-            let first = failed.into_iter().next();
-            return Err(first.map_or(ClusterError::NoNodes, ClusterError::Failed));
+        match (passed.is_empty(), failed.is_empty()) {
+            (true, true) => return Err(ClusterError::NoNodes),
+            (true, false) => return Err(ClusterError::Failed(failed)),
+            (false, _) => {}
         }
         let known: Vec<_> =
             passed.iter().map(|node| (node.connection.node().clone(), node.range)).collect();
@@ -99,6 +100,11 @@ impl Cluster {
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {
         &self.warnings
+    }
+
+    /// What the handshake found, for the caller to keep.
+    pub fn take_warnings(&mut self) -> Vec<Warning> {
+        std::mem::take(&mut self.warnings)
     }
 
     /// The nodes that passed the handshake, in the order given.

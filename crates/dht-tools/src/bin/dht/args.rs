@@ -1,0 +1,336 @@
+//! Options, help and examples: the one table that the parser, `--help` and the completions share.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use dht_client::NodeAddress;
+use dht_types::{ChannelName, Key};
+
+use crate::{
+    failure::EXIT_CODES,
+    format::{Format, from_hex},
+    key::{KEY_HELP, parse_key},
+    workload::WorkloadArgs,
+};
+
+const ABOUT: &str = "Look into a dht node, or put something there";
+
+const LONG_ABOUT: &str = "\
+Look into a dht node, or put something there.
+
+Asks one node (--node) for everything, or all nodes of a cluster (--nodes): then each key goes to
+the node that has it. Without either, DHT_NODES (a nodes file) or DHT_NODE (host:port) from the
+environment is used, else 127.0.0.1:10000. Ports are legacy ports.
+
+A nodes file has a line `address:port` for each node; # starts a comment.";
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "dht", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) target: TargetArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which nodes, and how long to wait for them.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// The node to ask [env: DHT_NODE] [default: 127.0.0.1:10000]
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub(crate) node: Option<NodeAddress>,
+    /// A file with all nodes of a cluster, instead of --node [env: DHT_NODES]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) nodes: Option<PathBuf>,
+    /// Longest wait for a connection, and for each answer or part of one; 0 waits for ever
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "30",
+          value_parser = parse_seconds)]
+    pub(crate) timeout: Duration,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Store a record, replacing the one that is there
+    #[command(after_help = "\
+Examples:
+  dht put users 0x2a 'the value'
+  dht put users 42 --file picture.png
+  gzip < report | dht put users 000000000000002a -")]
+    Put(PutArgs),
+    /// Print a record's value: its bytes and nothing else, unless --hex or --json
+    #[command(after_help = "\
+Examples:
+  dht get users 0x2a > value
+  dht get users 42 --json        {\"key\":\"000000000000002a\",\"text\":\"abc\",\"value\":\"YWJj\"}
+
+--json has the value as base64 and, if it is valid UTF-8, as \"text\" too.
+Exit code 1: there is no such record.")]
+    Get(GetArgs),
+    /// Tell whether there is a record: print true or false
+    #[command(after_help = "\
+Examples:
+  dht exists users 42
+  if dht exists -q users 42; then ...
+
+Exit code 1: there is no such record.")]
+    Exists(ExistsArgs),
+    /// Take a record away; that there was none is no error
+    #[command(after_help = "Example:\n  dht remove users 0x2a")]
+    Remove(KeyArgs),
+    /// Print every record of a channel, one a line: key, tab, value
+    #[command(after_help = "\
+Examples:
+  dht scan users | head
+  dht scan users --filter ERROR --limit 10
+  dht scan users --filter-hex 00ff --hex
+  dht scan users --json | jq -r .text
+
+Text shows \\ as \\\\, tab as \\t, line ends as \\n and \\r, other bytes that are not printable
+UTF-8 as \\x1b. --json has the value as base64 and, if it is valid UTF-8, as \"text\" too.")]
+    Scan(ScanArgs),
+    /// Print every key of a channel, one a line
+    #[command(after_help = "Examples:\n  dht keys users\n  dht keys users | wc -l")]
+    Keys(KeysArgs),
+    /// Print every record that is put into a channel from now on, until the channel is removed
+    #[command(after_help = "\
+Examples:
+  dht listen users
+  dht listen users --count 1 --json
+
+The channel is created if it is missing. A record that is removed before the node could send it
+has an empty value (null with --json). Removals are not told.")]
+    Listen(ListenArgs),
+    /// Print the names of all channels
+    #[command(after_help = "Example:\n  dht channels --nodes cluster.nodes")]
+    Channels {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print how many records and bytes each channel has, over all nodes asked
+    #[command(after_help = "\
+Examples:
+  dht sizes
+  dht sizes users --json
+
+Bytes are the nodes' estimate of the memory that the records take.")]
+    Sizes(SizesArgs),
+    /// Print what each node is: version, hash range, connections, records, bytes, channels
+    #[command(after_help = "Examples:\n  dht info\n  dht info --nodes cluster.nodes --json")]
+    Info {
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a channel away, with all its records
+    #[command(after_help = "\
+Examples:
+  dht remove-channel users
+  dht remove-channel users --yes     without asking; needed where there is no terminal")]
+    RemoveChannel(RemoveChannelArgs),
+    /// Put, read, scan and check millions of records over many connections
+    Workload(WorkloadArgs),
+    /// Print the completions for a shell
+    #[command(after_help = "\
+Examples:
+  dht completions bash > ~/.local/share/bash-completion/completions/dht
+  dht completions zsh > ~/.zfunc/_dht
+  dht completions fish > ~/.config/fish/completions/dht.fish")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// A record's place.
+#[derive(Debug, Args)]
+pub(crate) struct KeyArgs {
+    /// The channel: ASCII letters, digits, _ and -
+    pub(crate) channel: ChannelName,
+    #[arg(value_parser = parse_key, help = KEY_HELP)]
+    pub(crate) key: Key,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("source").required(true).args(["value", "file"]))]
+pub(crate) struct PutArgs {
+    #[command(flatten)]
+    pub(crate) place: KeyArgs,
+    /// The value; `-` reads it from standard input. Write -- in front if it begins with -
+    pub(crate) value: Option<OsString>,
+    /// Read the value from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    #[command(flatten)]
+    pub(crate) place: KeyArgs,
+    /// The value's bytes and nothing else (the default)
+    #[arg(long, conflicts_with_all = ["hex", "json"])]
+    pub(crate) raw: bool,
+    #[command(flatten)]
+    pub(crate) form: FormArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExistsArgs {
+    #[command(flatten)]
+    pub(crate) place: KeyArgs,
+    /// Print nothing; the exit code tells
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// How to print records, if not in the command's own way.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct FormArgs {
+    /// Key, tab, value as hex
+    #[arg(long, conflicts_with = "json")]
+    hex: bool,
+    /// One JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
+impl FormArgs {
+    pub(crate) const fn or(self, default: Format) -> Format {
+        match (self.hex, self.json) {
+            (true, _) => Format::Hex,
+            (_, true) => Format::Json,
+            (false, false) => default,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ScanArgs {
+    /// The channel: ASCII letters, digits, _ and -
+    pub(crate) channel: ChannelName,
+    /// Only records whose value contains these bytes, taken as they are
+    #[arg(long, value_name = "BYTES", conflicts_with = "filter_hex")]
+    pub(crate) filter: Option<OsString>,
+    /// The same, with the bytes in hex
+    #[arg(long, value_name = "HEX", value_parser = from_hex)]
+    pub(crate) filter_hex: Option<std::vec::Vec<u8>>,
+    /// Stop after so many records
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    #[command(flatten)]
+    pub(crate) form: FormArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct KeysArgs {
+    /// The channel: ASCII letters, digits, _ and -
+    pub(crate) channel: ChannelName,
+    /// Stop after so many keys
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListenArgs {
+    /// The channel: ASCII letters, digits, _ and -
+    pub(crate) channel: ChannelName,
+    /// Stop after so many records
+    #[arg(long, value_name = "N")]
+    pub(crate) count: Option<u64>,
+    #[command(flatten)]
+    pub(crate) form: FormArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SizesArgs {
+    /// Only this channel
+    pub(crate) channel: Option<ChannelName>,
+    /// One JSON object a line
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveChannelArgs {
+    /// The channel: ASCII letters, digits, _ and -
+    pub(crate) channel: ChannelName,
+    /// Do not ask
+    #[arg(long)]
+    pub(crate) yes: bool,
+}
+
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "a number of seconds is needed".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Command, String> {
+        let words = std::iter::once("dht").chain(line.split_whitespace());
+        Cli::try_parse_from(words).map(|cli| cli.command).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn the_table_of_options_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains(&format!("dht {}", command.get_name())), "{help}");
+        }
+    }
+
+    #[test]
+    fn a_value_comes_from_just_one_place() {
+        assert!(parse("put ch 1 v").is_ok() && parse("put ch 1 -").is_ok());
+        assert!(parse("put ch 1 --file f").is_ok() && parse("put ch 1 -- -v").is_ok());
+        assert!(parse("put ch 1").is_err() && parse("put ch 1 v --file f").is_err());
+    }
+
+    #[test]
+    fn names_and_keys_are_checked_with_the_librarys_words() {
+        let error = parse("get a.b 1").expect_err("a dot");
+        assert!(error.contains("letters, digits, '_' and '-' only"), "{error}");
+        let error = parse("get ab deadbeef").expect_err("no number");
+        assert!(error.contains("write it with 0x in front"), "{error}");
+        let Ok(Command::Remove(place)) = parse("remove ab 0x10") else { panic!("well formed") };
+        assert_eq!((place.channel.as_str(), place.key), ("ab", Key(16)));
+    }
+
+    #[test]
+    fn forms_exclude_each_other() {
+        for line in ["get c 1 --raw --hex", "get c 1 --raw --json", "scan c --hex --json"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+        let Ok(Command::Get(args)) = parse("get c 1") else { panic!("well formed") };
+        assert_eq!(args.form.or(Format::Raw), Format::Raw);
+        let Ok(Command::Scan(args)) = parse("scan c --json --filter-hex 00ff") else {
+            panic!("well formed")
+        };
+        assert_eq!(args.form.or(Format::Text), Format::Json);
+        assert_eq!(args.filter_hex, Some(vec![0, 255]));
+        assert!(parse("scan c --filter a --filter-hex 00").is_err());
+    }
+
+    #[test]
+    fn options_for_all_commands_may_stand_anywhere() {
+        for line in ["dht --node h:1 --timeout 0.5 info", "dht info --timeout 0.5 --node h:1"] {
+            let cli = Cli::try_parse_from(line.split_whitespace()).expect("well formed");
+            assert_eq!(cli.target.node.map(|node| node.to_string()), Some("h:1".to_owned()));
+            assert_eq!(cli.target.timeout, Duration::from_millis(500));
+        }
+        assert!(parse("info --timeout -1").is_err() && parse("info --timeout x").is_err());
+        assert!(parse("info --node nohost").is_err());
+    }
+}

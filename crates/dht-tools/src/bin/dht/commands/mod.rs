@@ -1,0 +1,32 @@
+//! The commands; each takes what was asked for and writes what came of it.
+
+mod channels;
+mod listen;
+mod record;
+mod scan;
+
+pub(crate) use channels::{channels, info, remove_channel, sizes};
+pub(crate) use listen::listen;
+pub(crate) use record::{exists, get, put, remove};
+pub(crate) use scan::{keys, scan};
+
+use std::io::Write as _;
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use crate::{
+    Output,
+    args::Cli,
+    failure::{Exit, Failure},
+};
+
+/// Prints the completions for a shell.
+pub(crate) fn completions(shell: Shell, out: &mut Output) -> Result<Exit, Failure> {
+    // Into memory first: the generator panics if a write fails, and a pipe may be closed.
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "dht", &mut script);
+    out.write_all(&script)?;
+    out.flush()?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,73 @@
+//! put, get, exists, remove: one record.
+
+use std::{
+    ffi::OsStr,
+    io::{Read as _, Write as _},
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Output,
+    args::{ExistsArgs, GetArgs, KeyArgs, PutArgs},
+    failure::{Exit, Failure, say},
+    format::{Format, write_record},
+    session::Session,
+};
+
+pub(crate) fn put(session: &mut Session, args: &PutArgs) -> Result<Exit, Failure> {
+    let value = value_of(args)?;
+    let KeyArgs { channel, key } = &args.place;
+    session.node_for(*key)?.put(channel, *key, &value)?;
+    Ok(Exit::Done)
+}
+
+fn value_of(args: &PutArgs) -> Result<Vec<u8>, Failure> {
+    match (&args.file, &args.value) {
+        (Some(file), _) => std::fs::read(file).map_err(|error| cannot_read(file, error)),
+        (None, Some(value)) if value == OsStr::new("-") => {
+            let mut bytes = Vec::new();
+            let read = std::io::stdin().lock().read_to_end(&mut bytes);
+            read.map_err(|error| cannot_read(Path::new("standard input"), error))?;
+            Ok(bytes)
+        }
+        (None, value) => Ok(value.clone().unwrap_or_default().into_encoded_bytes()),
+    }
+}
+
+fn cannot_read(path: &Path, error: std::io::Error) -> Failure {
+    Failure::Input { path: PathBuf::from(path), error }
+}
+
+pub(crate) fn get(
+    session: &mut Session,
+    args: &GetArgs,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
+    let KeyArgs { channel, key } = &args.place;
+    let Some(value) = session.node_for(*key)?.get(channel, *key)? else {
+        say(&format!("dht: no record {key} in channel {channel}"));
+        return Ok(Exit::No);
+    };
+    write_record(out, args.form.or(Format::Raw), *key, Some(&value))?;
+    out.flush()?;
+    Ok(Exit::Done)
+}
+
+pub(crate) fn exists(
+    session: &mut Session,
+    args: &ExistsArgs,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
+    let KeyArgs { channel, key } = &args.place;
+    let exists = session.node_for(*key)?.exists(channel, *key)?;
+    if !args.quiet {
+        writeln!(out, "{exists}")?;
+        out.flush()?;
+    }
+    Ok(if exists { Exit::Done } else { Exit::No })
+}
+
+pub(crate) fn remove(session: &mut Session, args: &KeyArgs) -> Result<Exit, Failure> {
+    session.node_for(args.key)?.remove(&args.channel, args.key)?;
+    Ok(Exit::Done)
+}

@@ -1,0 +1,215 @@
+//! What went wrong, what to do about it, and the exit code.
+
+use std::{io, io::Write as _, path::PathBuf, process::ExitCode};
+
+use dht_client::{ErrorKind, NodesFileError, blocking::legacy::ClusterError};
+use dht_protocol::legacy::Status;
+
+/// What `--help` says about exit codes.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes:
+  0  done
+  1  no such record (get, exists); a difference was found (workload); not confirmed
+     (remove-channel)
+  2  wrong usage: arguments, a nodes file or an input file that cannot be used
+  3  a node refused the request
+  4  a node could not be reached, did not answer in time, or answered nonsense
+  5  the output could not be written (a closed pipe is no error)";
+
+/// How the program ended, for scripts. See [`EXIT_CODES`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    /// All went well.
+    Done = 0,
+    /// The answer is no.
+    No = 1,
+    /// It was not asked for properly.
+    Usage = 2,
+    /// A node refused.
+    Refused = 3,
+    /// A node could not be asked.
+    Unreachable = 4,
+    /// Standard output is broken.
+    Output = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// A request failed.
+    #[error(transparent)]
+    Request(#[from] dht_client::Error),
+    /// Some nodes failed; what the others said was used.
+    #[error("{} nodes failed; the answer lacks what they hold", .0.len())]
+    Nodes(Vec<dht_client::Error>),
+    /// The nodes file.
+    #[error(transparent)]
+    NodesFile(#[from] NodesFileError),
+    /// A node is given twice, or none.
+    #[error("{0}")]
+    NoCluster(ClusterError),
+    /// The arguments do not go together.
+    #[error("{0}")]
+    Usage(String),
+    /// A value that was to be read.
+    #[error("cannot read {}: {error}", path.display())]
+    Input {
+        /// The file; `standard input` for that.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// Standard output.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] io::Error),
+}
+
+impl From<ClusterError> for Failure {
+    fn from(error: ClusterError) -> Self {
+        match error {
+            ClusterError::Failed(errors) => Self::several(errors),
+            other => Self::NoCluster(other),
+        }
+    }
+}
+
+impl Failure {
+    /// The failures of several nodes, of which there must be at least one.
+    pub(crate) fn several(mut errors: Vec<dht_client::Error>) -> Self {
+        match errors.len() {
+            1 => Self::Request(errors.remove(0)),
+            _ => Self::Nodes(errors),
+        }
+    }
+
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::Request(error) => exit_of(&error.kind),
+            Self::Nodes(errors) => {
+                errors.iter().map(|error| exit_of(&error.kind)).max().unwrap_or(Exit::Unreachable)
+            }
+            Self::NodesFile(_) | Self::NoCluster(_) | Self::Usage(_) | Self::Input { .. } => {
+                Exit::Usage
+            }
+            Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Self::Output(_) => Exit::Output,
+        }
+    }
+
+    /// Says on standard error what went wrong, and what to do. Quiet if the reader of our output
+    /// has simply had enough.
+    pub(crate) fn report(&self) {
+        if self.exit() == Exit::Done {
+            return;
+        }
+        if let Self::Nodes(errors) = self {
+            errors.iter().for_each(say_error);
+            return say(&format!("dht: {self}"));
+        }
+        match self {
+            Self::Request(error) => say_error(error),
+            other => say(&format!("dht: {other}")),
+        }
+    }
+}
+
+fn say_error(error: &dht_client::Error) {
+    say(&format!("dht: {error}"));
+    if let Some(hint) = hint(&error.kind) {
+        say(&format!("     {hint}"));
+    }
+}
+
+/// Writes a line to standard error, if there is one.
+pub(crate) fn say(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+fn exit_of(kind: &ErrorKind) -> Exit {
+    match kind {
+        ErrorKind::Status(_) => Exit::Refused,
+        ErrorKind::EmptyValue | ErrorKind::EmptyFilter => Exit::Usage,
+        ErrorKind::Connect(_)
+        | ErrorKind::ConnectTimedOut(_)
+        | ErrorKind::TimedOut(_)
+        | ErrorKind::Closed
+        | ErrorKind::Io(_)
+        | ErrorKind::Protocol(_)
+        | ErrorKind::Batch(_)
+        | ErrorKind::Unasked(_)
+        | ErrorKind::Version(_)
+        | ErrorKind::NoNode(_) => Exit::Unreachable,
+    }
+}
+
+/// What a person can do about it.
+fn hint(kind: &ErrorKind) -> Option<&'static str> {
+    match kind {
+        ErrorKind::Connect(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            Some("is a node running there? start one with `dhtnode`, or name another with --node")
+        }
+        ErrorKind::Connect(_) => Some("check the address given with --node or --nodes"),
+        ErrorKind::ConnectTimedOut(_) => {
+            Some("is the host up, and no firewall in between? --timeout allows more time")
+        }
+        ErrorKind::TimedOut(_) => {
+            Some("the node may be stopped or overloaded; --timeout allows more time")
+        }
+        ErrorKind::Closed => {
+            Some("it may be stopping, or have too many connections; its log says which")
+        }
+        ErrorKind::Protocol(_) | ErrorKind::Batch(_) | ErrorKind::Unasked(_) => {
+            Some("is it the legacy port of a node? the neo port is another, usually 100 above")
+        }
+        ErrorKind::NoNode(_) => {
+            Some("the nodes that answered do not cover it; is the nodes file complete?")
+        }
+        ErrorKind::Status(Status::WrongNode) => {
+            Some("another node of the cluster has this key: list all of them with --nodes FILE")
+        }
+        ErrorKind::Status(Status::OutOfMemory) => {
+            Some("its size_limit is reached: remove records, or raise the limit and restart it")
+        }
+        ErrorKind::Status(Status::Error) => Some("its log says why"),
+        ErrorKind::Status(_)
+        | ErrorKind::Io(_)
+        | ErrorKind::Version(_)
+        | ErrorKind::EmptyValue
+        | ErrorKind::EmptyFilter => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(kind: ErrorKind) -> dht_client::Error {
+        dht_client::Error { node: None, request: None, kind }
+    }
+
+    #[test]
+    fn exit_codes_are_those_of_the_help() {
+        let refused = || ErrorKind::Status(Status::ValueTooBig);
+        for (failure, exit) in [
+            (Failure::Request(request(refused())), Exit::Refused),
+            (Failure::Request(request(ErrorKind::Closed)), Exit::Unreachable),
+            (Failure::Request(request(ErrorKind::EmptyValue)), Exit::Usage),
+            (Failure::Usage(String::new()), Exit::Usage),
+            (Failure::Output(io::ErrorKind::StorageFull.into()), Exit::Output),
+            (Failure::Output(io::ErrorKind::BrokenPipe.into()), Exit::Done),
+        ] {
+            assert_eq!(failure.exit(), exit, "{failure}");
+            assert!(EXIT_CODES.contains(&format!("\n  {}  ", exit as u8)));
+        }
+        let several = vec![request(ErrorKind::Closed), request(refused())];
+        assert_eq!(Failure::several(several).exit(), Exit::Unreachable);
+    }
+}
