@@ -31,7 +31,7 @@ mod tests;
 
 pub use active::RequestKind;
 pub use auth::{ClientHandshake, ServerHandshake};
-//pub use client::Client;
+pub use client::Client;
 pub use codes::{RequestId, Supported};
 pub use connection::{CloseReason, Event, Message, Refusal, Server};
 pub use requests::{Arguments, Command, Payload, Request};

@@ -176,11 +176,6 @@ pub enum ControlError {
     NoRequest,
 }
 
-/// A message has arrived that a node may not send now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the node may not send this now")]
-pub struct Unexpected;
-
 impl SuspendableClient {
     /// A request that is being started.
     #[must_use]
@@ -194,13 +189,9 @@ impl SuspendableClient {
         self.started
     }
 
-    /// Started has arrived.
-    pub const fn started(&mut self) -> Result<(), Unexpected> {
-        if self.started {
-            return Err(Unexpected);
-        }
+    /// Started has arrived: control messages may be sent.
+    pub const fn started(&mut self) {
         self.started = true;
-        Ok(())
     }
 
     /// The caller wants to send a control message; if this is `Ok` it must.
@@ -216,12 +207,10 @@ impl SuspendableClient {
         }
     }
 
-    /// An Ack has arrived: for which message. After that of Stop the request is over.
-    pub const fn ack(&mut self) -> Result<Control, Unexpected> {
-        match self.pending.take() {
-            Some(control) => Ok(control),
-            None => Err(Unexpected),
-        }
+    /// An Ack has arrived: for which message. After that of Stop the request is over. `None`: the
+    /// node had no reason to send it.
+    pub const fn ack(&mut self) -> Option<Control> {
+        self.pending.take()
     }
 }
 
@@ -285,16 +274,15 @@ mod tests {
     fn a_client_sends_one_control_message_at_a_time_and_none_before_started() {
         let mut request = SuspendableClient::new();
         assert_eq!(request.control(Control::Stop), Err(ControlError::NotStarted));
-        assert_eq!(request.ack(), Err(Unexpected));
-        assert_eq!(request.started(), Ok(()));
-        assert_eq!(request.started(), Err(Unexpected));
+        assert_eq!(request.ack(), None);
+        request.started();
         assert_eq!(request.control(Control::Ack), Err(ControlError::Ack));
         assert_eq!(request.control(Control::Suspend), Ok(()));
         assert_eq!(request.control(Control::Resume), Err(ControlError::InProgress));
-        assert_eq!(request.ack(), Ok(Control::Suspend));
-        assert_eq!(request.ack(), Err(Unexpected));
+        assert_eq!(request.ack(), Some(Control::Suspend));
+        assert_eq!(request.ack(), None);
         assert_eq!(request.control(Control::Stop), Ok(()));
-        assert_eq!(request.ack(), Ok(Control::Stop));
+        assert_eq!(request.ack(), Some(Control::Stop));
     }
 
     /// Both machines, with messages under way in both directions, whatever the order.

@@ -66,6 +66,7 @@ impl ClientHandshake {
         if input.len() > UNAUTHENTICATED_BYTES_MAX {
             return Err(ClientHandshakeError::TooMuch(input.len()));
         }
+        // No node would take it, and the message must not outgrow its limit.
         if name.len() > CLIENT_NAME_BYTES_MAX {
             return Err(ClientHandshakeError::Rejected);
         }
