@@ -19,6 +19,7 @@ mod connection;
 mod context;
 mod control;
 mod counters;
+mod credentials;
 mod driver;
 mod handlers;
 mod legacy;

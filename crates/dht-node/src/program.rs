@@ -4,34 +4,30 @@
 
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use dht_daemon::args::{EXIT_CONFIG_UNREADABLE, Options};
 use dht_daemon::command_socket::{BindError, CommandListener, Commands};
-use dht_daemon::credentials::{Credentials, CredentialsError, KEY_BYTES};
+use dht_daemon::credentials::CredentialsError;
 use dht_daemon::log::{Level, LogFileError, Logs};
 use dht_daemon::memory_lock::{self, MemoryLockError};
 use dht_daemon::pid_lock::{PidLock, PidLockError};
 use dht_daemon::signals::Signals;
 use dht_daemon::stats::StatsFile;
 use dht_daemon::{App, OptionSpec, args, build_info, fatal};
-use dht_protocol::neo::requests::ADMIN_NAME;
 
 use crate::config::NodeConfig;
 use crate::context::{Clock, UnixTime};
 use crate::control::{Control, StatsLog};
+use crate::credentials;
 use crate::node::{Node, StartError};
 use crate::shared::Shared;
 use crate::stats::Stats;
 
 /// The log name of the program's own messages. Source: spec `node` 8.2.
 const MAIN_LOG: &str = "dhtnode.main";
-
-/// Where the clients of the neo protocol are listed; the original has no other place.
-const CREDENTIALS_FILE: &str = "etc/credentials";
 
 const ACCEPT_DAMAGED: &str = "accept-damaged";
 
@@ -161,7 +157,7 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
         memory_lock::lock_all()?;
     }
 
-    let credentials = credentials(options, config)?;
+    let credentials = credentials::at_start(options.config.is_some(), config.server.address)?;
     let accept_damaged = options.is_set(ACCEPT_DAMAGED);
     let clocks = (now as Clock, unix_time as UnixTime);
     let (mut node, listeners) = Node::start(config, credentials, accept_damaged, clocks)?;
@@ -208,21 +204,6 @@ fn announce(node: &Node) {
     log::info!("Press Ctrl-C to stop");
 }
 
-/// With a config file the clients of the neo protocol must be listed, as in the original.
-/// Without, there is one account that everybody knows, as long as nobody else can reach it.
-fn credentials(options: &Options, config: &NodeConfig) -> Result<Credentials, CredentialsError> {
-    let file = Path::new(CREDENTIALS_FILE);
-    if options.config.is_some() || file.exists() {
-        return Credentials::read(file);
-    }
-    if !config.server.address.is_loopback() {
-        log::warn!("No {CREDENTIALS_FILE}: nobody can connect by the neo protocol");
-        return Ok(Credentials::default());
-    }
-    log::info!("No {CREDENTIALS_FILE}: neo clients connect as '{ADMIN_NAME}', key 128 zero bytes");
-    Credentials::parse(format!("{ADMIN_NAME}:{}\n", "00".repeat(KEY_BYTES)).as_bytes(), file)
-}
-
 /// The node's own command socket and the framework's, in this order. Source: spec `node` 9.
 fn command_sockets(config: &NodeConfig) -> Result<[Option<CommandListener>; 2], BindError> {
     let own =
@@ -242,11 +223,8 @@ fn credential_commands(shared: &Shared) -> Commands<'_> {
             if !arguments.is_empty() {
                 return NO_ARGUMENTS.to_owned();
             }
-            match Credentials::read(Path::new(CREDENTIALS_FILE)) {
-                Ok(read) => {
-                    shared.replace_credentials(read);
-                    "Credentials updated.\n".to_owned()
-                }
+            match credentials::reload(shared) {
+                Ok(()) => "Credentials updated.\n".to_owned(),
                 Err(error) => format!("Error updating credentials: {error}\n"),
             }
         })

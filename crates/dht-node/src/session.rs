@@ -58,7 +58,7 @@ impl From<neo::CloseReason> for CloseReason {
 
 /// One connection's conversation.
 pub(crate) enum Session {
-    Legacy(LegacySession),
+    Legacy(Box<LegacySession>),
     Neo(Box<NeoSession>),
 }
 
@@ -67,7 +67,7 @@ impl Session {
     pub(crate) fn new(protocol: Protocol, cx: &mut Context, now: Instant) -> Self {
         match protocol {
             Protocol::Legacy => {
-                Self::Legacy(LegacySession::new(cx.shared.settings.legacy_limits()))
+                Self::Legacy(Box::new(LegacySession::new(cx.shared.settings.legacy_limits())))
             }
             Protocol::Neo => Self::Neo(Box::new(NeoSession::new(cx, now))),
         }

@@ -10,6 +10,8 @@ use dht_protocol::neo::{self, ServerHandshake};
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::session::Progress;
+pub(crate) use open::TIMED;
+
 use open::Open;
 
 /// The stream number under which a session is woken for itself.
