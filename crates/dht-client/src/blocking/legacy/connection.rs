@@ -185,6 +185,9 @@ impl Connection {
     }
 
     fn error(&self, request: Command, kind: ErrorKind) -> Error {
-        Error { node: Some(self.node.clone()), request: Some(request), kind }
+        // Whichever request asked for the connection has nothing to do with its failure.
+        let connecting = matches!(kind, ErrorKind::Connect(_) | ErrorKind::ConnectTimedOut(_));
+        let request = if connecting { None } else { Some(request) };
+        Error { node: Some(self.node.clone()), request, kind }
     }
 }

@@ -37,6 +37,7 @@ pub(crate) struct Cli {
 
 /// Which nodes, and how long to wait for them.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Nodes")]
 pub(crate) struct TargetArgs {
     /// The node to ask [env: DHT_NODE] [default: 127.0.0.1:10000]
     #[arg(long, global = true, value_name = "HOST:PORT")]

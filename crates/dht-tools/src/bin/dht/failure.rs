@@ -163,9 +163,10 @@ fn hint(kind: &ErrorKind) -> Option<&'static str> {
         ErrorKind::TimedOut(_) => {
             Some("the node may be stopped or overloaded; --timeout allows more time")
         }
-        ErrorKind::Closed => {
-            Some("it may be stopping, or have too many connections; its log says which")
-        }
+        ErrorKind::Closed | ErrorKind::Io(_) => Some(
+            "is it the legacy port of a node? it may also be stopping, or have too many \
+             connections; its log says which",
+        ),
         ErrorKind::Protocol(_) | ErrorKind::Batch(_) | ErrorKind::Unasked(_) => {
             Some("is it the legacy port of a node? the neo port is another, usually 100 above")
         }
@@ -180,7 +181,6 @@ fn hint(kind: &ErrorKind) -> Option<&'static str> {
         }
         ErrorKind::Status(Status::Error) => Some("its log says why"),
         ErrorKind::Status(_)
-        | ErrorKind::Io(_)
         | ErrorKind::Version(_)
         | ErrorKind::EmptyValue
         | ErrorKind::EmptyFilter => None,

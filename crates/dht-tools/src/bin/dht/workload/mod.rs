@@ -52,13 +52,17 @@ Phases:
   put        every record
   get        every record, and compare
   scan       all channels with GetAll, while the same channels are written: a quarter of the
-             records is replaced over and over, others are added, others come and go. Each record
-             of the first phase must appear just once, with its old or a newer value.
+             records is replaced over and over, others are added, others come and go. In each
+             scan each record of the first phase must appear just once, with its old or a newer
+             value.
   settle     the last writes; from now on the state is known
   check      sizes and GetAll of all channels against that state")]
     Run {
         #[command(flatten)]
         shape: ShapeArgs,
+        /// How often each channel is scanned while others write
+        #[arg(long, value_name = "N", default_value_t = 3)]
+        scans: u32,
         /// Remove the channels first, if they are there
         #[arg(long)]
         clear: bool,
@@ -105,10 +109,7 @@ pub(crate) fn run(
     args: &WorkloadArgs,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
-    let (shape, clear) = match &args.phase {
-        Phase::Run { shape, clear } => (shape, *clear),
-        Phase::Verify { shape } => (shape, false),
-    };
+    let (Phase::Run { shape, .. } | Phase::Verify { shape }) = &args.phase;
     // A node that is left out would look like lost records.
     session.finish()?;
     let plan = Plan::new(shape.seed, shape.records, shape.channels, &shape.prefix)
@@ -117,11 +118,11 @@ pub(crate) fn run(
     let differences = Differences::default();
     let mut work = phases::Work { plan: &plan, crew: &crew, differences: &differences, out };
     match args.phase {
-        Phase::Run { .. } => {
+        Phase::Run { clear, scans, .. } => {
             prepare(session, &plan, clear)?;
             work.put()?;
             work.get_first_values()?;
-            work.scan_while_writing()?;
+            work.scan_while_writing(scans)?;
             work.settle()?;
             work.check(session)?;
         }

@@ -2,7 +2,10 @@
 
 use std::{
     io::Write as _,
-    sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    sync::{
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+        mpsc::{SyncSender, sync_channel},
+    },
     time::Instant,
 };
 
@@ -80,21 +83,25 @@ impl Work<'_> {
         })
     }
 
-    /// Scans all channels while the crew writes into them.
-    pub(super) fn scan_while_writing(&mut self) -> Result<(), Failure> {
+    /// Scans all channels, `scans` times, while the crew writes into them.
+    pub(super) fn scan_while_writing(&mut self, scans: u32) -> Result<(), Failure> {
         let (plan, crew, differences) = (self.plan, self.crew, self.differences);
-        let total = self.total(Plan::base);
+        let total = self.total(Plan::base) * u64::from(scans);
         let writing = Writing::default();
         self.timed("scan", "records", total, |progress| {
             let written = Progress::hidden();
+            let (began_tx, began_rx) = sync_channel(1);
             std::thread::scope(|scope| {
-                let writers = scope.spawn(|| {
-                    let part = |worker: &mut Worker<'_>| writing.write(plan, worker);
-                    crew.work(crew.workers(), &written, part).map(drop)
+                let (writing, written) = (&writing, &written);
+                let writers = scope.spawn(move || {
+                    let part = |worker: &mut Worker<'_>| writing.write(plan, worker, &began_tx);
+                    crew.work(crew.workers(), written, part).map(drop)
                 });
                 let expected = || Expected::Changing(writing.newest.load(Relaxed));
-                writing.await_first_write(&|| writers.is_finished());
-                let scanned = scan_all(plan, crew, differences, progress, &expected);
+                // The scans are to meet writers. If these fail at once, there is no first write.
+                let _ = began_rx.recv();
+                let mut scan = |_| scan_all(plan, crew, differences, progress, &expected);
+                let scanned = (0..scans).try_for_each(&mut scan);
                 writing.stop.store(true, Relaxed);
                 let written =
                     writers.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -232,12 +239,18 @@ struct Writing {
 }
 
 impl Writing {
-    /// Writes this worker's share, over and over with a version more, until told to stop.
-    fn write(&self, plan: &Plan, worker: &mut Worker<'_>) -> Result<(), Failure> {
+    /// Writes this worker's share, over and over with a version more, until told to stop. The first
+    /// write of all workers is announced.
+    fn write(
+        &self,
+        plan: &Plan,
+        worker: &mut Worker<'_>,
+        began_tx: &SyncSender<()>,
+    ) -> Result<(), Failure> {
         for version in 1..FINAL {
             // Before the first value of that version can be in the node.
             self.newest.fetch_max(version, Relaxed);
-            if !self.round(plan, worker, version)? {
+            if !self.round(plan, worker, version, began_tx)? {
                 break;
             }
         }
@@ -250,6 +263,7 @@ impl Writing {
         plan: &Plan,
         worker: &mut Worker<'_>,
         version: Version,
+        began_tx: &SyncSender<()>,
     ) -> Result<bool, Failure> {
         let mut value = Vec::new();
         let mut wrote = false;
@@ -272,17 +286,12 @@ impl Writing {
                 node.put(channel, key, &value)?;
             }
             worker.progress.add(value.len());
-            self.writes.fetch_add(1, Relaxed);
+            if self.writes.fetch_add(1, Relaxed) == 0 {
+                let _ = began_tx.send(());
+            }
             wrote = true;
         }
         // A share without anything to write must not spin.
         Ok(wrote)
-    }
-
-    /// Waits until something was written, so that the scans meet writers; or until all gave up.
-    fn await_first_write(&self, over: &dyn Fn() -> bool) {
-        while self.writes.load(Relaxed) == 0 && !over() {
-            std::thread::yield_now();
-        }
     }
 }

@@ -1,0 +1,44 @@
+//! `dht` against real nodes: both as processes, over loopback.
+//!
+//! The path of the program under test is known to a test, that of another package's program is not.
+//! So this test program becomes the node when it is started as one, with `-c FILE`; for that it has
+//! a `main` of its own. A word on the command line runs only the tests whose names contain it.
+
+mod cluster;
+mod commands;
+mod setup;
+mod workload;
+
+use std::process::ExitCode;
+
+/// Every test: its name, and what to run.
+const TESTS: &[(&str, fn())] = &[
+    ("a_record_goes_in_and_out_unchanged", commands::a_record_goes_in_and_out_unchanged),
+    ("a_channel_can_be_looked_through", commands::a_channel_can_be_looked_through),
+    ("a_node_tells_what_it_holds", commands::a_node_tells_what_it_holds),
+    ("removing_a_channel_needs_a_yes", commands::removing_a_channel_needs_a_yes),
+    ("a_listener_sees_what_is_put", commands::a_listener_sees_what_is_put),
+    ("exit_codes_tell_refusals_from_absence", commands::exit_codes_tell_refusals_from_absence),
+    ("a_closed_pipe_ends_quietly", commands::a_closed_pipe_ends_quietly),
+    ("each_key_goes_to_its_node", cluster::each_key_goes_to_its_node),
+    ("a_missing_node_is_told", cluster::a_missing_node_is_told),
+    ("the_workload_survives_a_restart", workload::the_workload_survives_a_restart),
+    ("the_workload_notices_any_change", workload::the_workload_notices_any_change),
+];
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1).peekable();
+    if words.peek().is_some_and(|word| word == "-c") {
+        return dht_node::run();
+    }
+    // Options are for the usual harness; cargo passes some of its own.
+    let wanted = words.find(|word| !word.starts_with('-'));
+    for (name, test) in TESTS {
+        if wanted.as_ref().is_none_or(|wanted| name.contains(wanted.as_str())) {
+            println!("test {name} ...");
+            test();
+        }
+    }
+    println!("all passed");
+    ExitCode::SUCCESS
+}
