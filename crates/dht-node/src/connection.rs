@@ -5,27 +5,14 @@ use std::net::SocketAddr;
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::driver::Sent;
-use crate::legacy::LegacySession;
-
-/// A session pauses while so many bytes of its output wait to be sent. Its output is bounded by
-/// this and one answer more.
-pub(crate) const OUTPUT_BYTES_HIGH: usize = 64 * 1024;
+use crate::session::{OUTPUT_BYTES_HIGH, Progress, Protocol, Session};
 
 /// Largest input or output buffer that an idle connection keeps, in bytes.
 const BUFFER_KEPT_BYTES: usize = 16 * 1024;
 
-/// How far a session came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// Nothing to do before bytes or an event arrive.
-    Idle,
-    /// More to do, as soon as the others have had their turn and the output has room.
-    More,
-}
-
 /// See the module.
 pub(crate) struct Connection {
-    session: LegacySession,
+    session: Session,
     peer: SocketAddr,
     /// Bytes received and not taken by the session yet: at most one array within its limit and
     /// what came with the last receive.
@@ -39,14 +26,14 @@ pub(crate) struct Connection {
     pub(crate) writable: bool,
     /// The connection stands in the worker's queue.
     pub(crate) queued: bool,
-    /// More to do, by the session's own word.
-    more: bool,
+    /// How far the session came in its last turn.
+    progress: Progress,
     /// To be closed when the output is gone.
     closing: bool,
 }
 
 /// Bytes to be sent.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Output {
     bytes: Vec<u8>,
     /// So many of them are gone.
@@ -54,6 +41,10 @@ struct Output {
 }
 
 impl Output {
+    const fn new() -> Self {
+        Self { bytes: Vec::new(), sent: 0 }
+    }
+
     fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
@@ -73,30 +64,31 @@ impl Output {
 }
 
 impl Connection {
-    pub(crate) fn new(session: LegacySession, peer: SocketAddr) -> Self {
+    pub(crate) const fn new(session: Session, peer: SocketAddr) -> Self {
         Self {
             session,
             peer,
             input: Vec::new(),
-            output: Output::default(),
+            output: Output::new(),
             readable: false,
             ends: false,
             writable: true,
             queued: false,
-            more: false,
+            progress: Progress::Idle,
             closing: false,
         }
     }
 
     /// Whether the next turn should receive. What was received before comes first.
     pub(crate) fn wants_input(&self) -> bool {
-        let free = !self.more && !self.closing && self.has_room();
+        let free = self.progress != Progress::InputWaits && !self.closing && self.has_room();
         self.readable && free && self.session.wants_input()
     }
 
     /// Whether there is anything to do in a next turn without waiting.
     pub(crate) fn wants_turn(&self) -> bool {
-        !self.closing && self.has_room() && (self.more || self.wants_input())
+        let may_go_on = self.progress != Progress::Idle || self.wants_input();
+        !self.closing && self.has_room() && may_go_on
     }
 
     fn has_room(&self) -> bool {
@@ -116,7 +108,7 @@ impl Connection {
     /// The peer is gone: what it has not read is not for anybody.
     pub(crate) fn hang_up(&mut self) {
         self.closing = true;
-        self.output = Output::default();
+        self.output = Output::new();
     }
 
     /// The peer has sent its last byte. What it asked for is still sent.
@@ -154,10 +146,10 @@ impl Connection {
             self.input.shrink_to(BUFFER_KEPT_BYTES);
         }
         match worked {
-            Ok(progress) => self.more = progress == Progress::More,
+            Ok(progress) => self.progress = progress,
             Err(reason) => {
                 log::debug!("closing the connection of {}: {reason}", self.peer);
-                self.more = false;
+                self.progress = Progress::Idle;
                 self.closing = true;
             }
         }
@@ -185,7 +177,17 @@ impl Connection {
     }
 
     /// The connection is closed: whatever it was doing is over.
-    pub(crate) fn close(mut self, counters: &Counters) {
-        self.session.close(counters);
+    pub(crate) fn close(mut self, cx: &Context) {
+        self.session.close(cx);
+    }
+
+    /// What it speaks.
+    pub(crate) const fn protocol(&self) -> Protocol {
+        self.session.protocol()
+    }
+
+    /// Something has happened for one of its streams.
+    pub(crate) fn wake(&mut self, stream: u64) {
+        self.session.wake(stream);
     }
 }

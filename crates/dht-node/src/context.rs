@@ -18,18 +18,34 @@ use crate::shared::Shared;
 /// Tells the time. Only the worker loop's may ask the system.
 pub(crate) type Clock = fn() -> Instant;
 
+/// Tells the seconds since 1970.
+pub(crate) type UnixTime = fn() -> u64;
+
 /// Handed down to handlers for one call; owned by the worker.
 pub(crate) struct Context {
     pub(crate) shared: Arc<Shared>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) clock: Clock,
+    pub(crate) unix_time: UnixTime,
     /// The connection that is being served.
     pub(crate) conn: ConnId,
     /// Who is on its other end.
     pub(crate) peer: SocketAddr,
+    /// Whether the client may remove channels by neo.
+    pub(crate) client_is_admin: bool,
     pub(crate) codec: Codec,
+    /// When which stream of which connection is to be woken; taken by the worker.
+    pub(crate) alarms: Vec<Alarm>,
     channels: ChannelCache,
+}
+
+/// A time at which a stream has something to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Alarm {
+    pub(crate) at: Instant,
+    pub(crate) conn: ConnId,
+    pub(crate) stream: u64,
 }
 
 /// Buffers for compressed batches, reused from request to request.
@@ -44,7 +60,7 @@ pub(crate) struct Codec {
 const RECORDS_KEPT_BYTES: usize = 1024 * 1024;
 
 /// How often a write is tried on a channel that is removed under its hands and made again.
-const PUT_TRIES_MAX: usize = 8;
+pub(crate) const PUT_TRIES_MAX: usize = 8;
 
 /// A write that could not be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -63,11 +79,29 @@ impl Context {
         counters: Arc<Counters>,
         mailbox: Arc<Mailbox>,
         clock: Clock,
+        unix_time: UnixTime,
     ) -> Self {
         let codec = Codec { compressor: Compressor::new(), records: Vec::new() };
         let peer = SocketAddr::from(([0, 0, 0, 0], 0));
         let channels = ChannelCache::default();
-        Self { shared, counters, mailbox, clock, conn: 0, peer, codec, channels }
+        Self {
+            shared,
+            counters,
+            mailbox,
+            clock,
+            unix_time,
+            conn: 0,
+            peer,
+            client_is_admin: false,
+            codec,
+            alarms: Vec::new(),
+            channels,
+        }
+    }
+
+    /// Has the stream woken at that time, if its connection still exists then.
+    pub(crate) fn wake_at(&mut self, at: Instant, stream: u64) {
+        self.alarms.push(Alarm { at, conn: self.conn, stream });
     }
 
     /// The channel of that name, if there is one.

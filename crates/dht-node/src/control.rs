@@ -16,7 +16,9 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::{SockRef, TcpKeepalive};
 
-use crate::mailbox::Mailbox;
+use crate::credentials;
+use crate::mailbox::{Accepted, Mailbox};
+use crate::session::Protocol;
 use crate::shared::Shared;
 use crate::stats::Stats;
 
@@ -39,10 +41,11 @@ const COMMAND_SESSIONS_MAX: usize = 64;
 /// Most bytes of a command's reply that wait for the peer to read.
 const REPLY_BYTES_MAX: usize = 1024 * 1024;
 
-const LEGACY: Token = Token(usize::MAX);
-const SIGNALS: Token = Token(usize::MAX - 1);
-/// The command sockets are these tokens and those below; sessions count from 0.
-const COMMANDS: [Token; 2] = [Token(usize::MAX - 2), Token(usize::MAX - 3)];
+const SIGNALS: Token = Token(usize::MAX);
+/// The two command sockets. Sessions at them count from 0.
+const COMMANDS: [Token; 2] = [Token(usize::MAX - 1), Token(usize::MAX - 2)];
+/// The legacy and the neo listener.
+const LISTENERS: [Token; 2] = [Token(usize::MAX - 3), Token(usize::MAX - 4)];
 
 /// The stats log and what goes into it.
 pub(crate) struct StatsLog {
@@ -54,7 +57,7 @@ pub(crate) struct StatsLog {
 /// See the module.
 pub(crate) struct Control<'a> {
     poll: Poll,
-    listener: TcpListener,
+    listeners: [Listener; 2],
     signals: Signals,
     /// Registered with `poll` in the place of what `signals` reads.
     _signal_stream: UnixStream,
@@ -65,7 +68,13 @@ pub(crate) struct Control<'a> {
     shared: Arc<Shared>,
     workers: Vec<Arc<Mailbox>>,
     next_worker: usize,
-    accept_again: Option<Instant>,
+}
+
+/// A listening socket, and when to accept from it again without being told to.
+struct Listener {
+    socket: TcpListener,
+    protocol: Protocol,
+    accept_at: Option<Instant>,
 }
 
 /// A peer at a command socket.
@@ -78,7 +87,7 @@ struct Session {
 
 impl<'a> Control<'a> {
     pub(crate) fn new(
-        listener: std::net::TcpListener,
+        listeners: [std::net::TcpListener; 2],
         signals: Signals,
         logs: &'a Logs,
         stats_log: Option<StatsLog>,
@@ -88,8 +97,13 @@ impl<'a> Control<'a> {
     ) -> io::Result<Self> {
         assert!(command_sockets.len() <= COMMANDS.len(), "there are tokens for two");
         let poll = Poll::new()?;
-        let mut listener = TcpListener::from_std(listener);
-        poll.registry().register(&mut listener, LEGACY, Interest::READABLE)?;
+        let mut listeners = listeners.map(TcpListener::from_std);
+        for (listener, token) in listeners.iter_mut().zip(LISTENERS) {
+            poll.registry().register(listener, token, Interest::READABLE)?;
+        }
+        let [legacy, neo] = listeners;
+        let listeners = [(legacy, Protocol::Legacy), (neo, Protocol::Neo)]
+            .map(|(socket, protocol)| Listener { socket, protocol, accept_at: None });
         let mut signal_stream = UnixStream::from_std(signals.stream().try_clone()?);
         poll.registry().register(&mut signal_stream, SIGNALS, Interest::READABLE)?;
         let mut sockets = Vec::new();
@@ -100,7 +114,7 @@ impl<'a> Control<'a> {
         }
         Ok(Self {
             poll,
-            listener,
+            listeners,
             signals,
             _signal_stream: signal_stream,
             logs,
@@ -110,7 +124,6 @@ impl<'a> Control<'a> {
             shared,
             workers,
             next_worker: 0,
-            accept_again: None,
         })
     }
 
@@ -120,7 +133,8 @@ impl<'a> Control<'a> {
         let mut events = Events::with_capacity(1024);
         let mut next_stats = self.next_stats(StatsConfig::delay);
         loop {
-            let next = [next_stats, self.accept_again].into_iter().flatten().min();
+            let accepts = self.listeners.iter().map(|listener| listener.accept_at);
+            let next = accepts.chain([next_stats]).flatten().min();
             let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -128,21 +142,19 @@ impl<'a> Control<'a> {
             }
             for event in &events {
                 match event.token() {
-                    LEGACY => self.accept_again = Some(Instant::now()),
                     SIGNALS => {
                         if self.handle_signals() {
                             return Ok(());
                         }
                     }
-                    token => match COMMANDS.iter().position(|command| *command == token) {
-                        Some(socket) => self.accept_commands(socket),
-                        None => self.serve_commands(token.0),
-                    },
+                    token => self.handle_event(token),
                 }
             }
             let now = Instant::now();
-            if self.accept_again.is_some_and(|at| at <= now) {
-                self.accept_again = self.accept().map(|wait| now + wait);
+            for at in 0..self.listeners.len() {
+                if self.listeners[at].accept_at.is_some_and(|at| at <= now) {
+                    self.listeners[at].accept_at = self.accept(at).map(|wait| now + wait);
+                }
             }
             if next_stats.is_some_and(|at| at <= now) {
                 self.write_stats(now);
@@ -169,18 +181,42 @@ impl<'a> Control<'a> {
     fn handle_signals(&mut self) -> bool {
         let signals: Vec<Signal> = self.signals.drain().collect();
         if signals.contains(&Signal::Reopen) {
-            for error in self.logs.reopen() {
-                log::error!("{error}");
-            }
+            self.reload();
         }
         signals.contains(&Signal::Stop)
     }
 
+    /// What SIGHUP asks for: log files opened anew, and the credentials read again, if there are any.
+    fn reload(&self) {
+        for error in self.logs.reopen() {
+            log::error!("{error}");
+        }
+        if !credentials::is_there() {
+            return;
+        }
+        if let Err(error) = credentials::reload(&self.shared) {
+            log::error!("The credentials stay as they were: {error}");
+        }
+    }
+
+    /// Something has happened at a listener, a command socket or a session there.
+    #[expect(clippy::disallowed_methods, reason = "this is an event loop: it asks the system")]
+    fn handle_event(&mut self, token: Token) {
+        if let Some(at) = LISTENERS.iter().position(|listener| *listener == token) {
+            self.listeners[at].accept_at = Some(Instant::now());
+        } else if let Some(socket) = COMMANDS.iter().position(|command| *command == token) {
+            self.accept_commands(socket);
+        } else {
+            self.serve_commands(token.0);
+        }
+    }
+
     /// Accepts what waits. Returns when to try again, if not on the next event.
-    fn accept(&mut self) -> Option<Duration> {
+    fn accept(&mut self, at: usize) -> Option<Duration> {
+        let protocol = self.listeners[at].protocol;
         for _ in 0..ACCEPTS_PER_TURN {
-            match self.listener.accept() {
-                Ok((socket, peer)) => self.hand_over(socket, peer),
+            match self.listeners[at].socket.accept() {
+                Ok((socket, peer)) => self.hand_over(socket, peer, protocol),
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return None,
                     // The peer has given up already; the next one may not have.
@@ -198,14 +234,15 @@ impl<'a> Control<'a> {
     }
 
     /// Gives an accepted socket to the next worker, or closes it if there are too many.
-    fn hand_over(&mut self, socket: mio::net::TcpStream, peer: SocketAddr) {
-        if !self.shared.legacy_connections.try_open() {
+    fn hand_over(&mut self, socket: mio::net::TcpStream, peer: SocketAddr, protocol: Protocol) {
+        if !protocol.connections(&self.shared).try_open() {
             return;
         }
         if let Err(error) = set_options(&socket) {
             log::warn!("cannot set the options of the connection of {peer}: {error}");
         }
-        self.workers[self.next_worker].leave_socket(socket.into(), peer);
+        let accepted = Accepted { socket: socket.into(), peer, protocol };
+        self.workers[self.next_worker].leave_socket(accepted);
         self.next_worker = (self.next_worker + 1) % self.workers.len();
     }
 

@@ -4,7 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use dht_protocol::legacy::Command;
+use dht_protocol::{legacy, neo};
 
 /// Upper edges of the time buckets, in microseconds; the last bucket is above them all.
 /// Source: spec `node` 8.4.
@@ -158,15 +158,22 @@ pub(crate) struct Counters {
     pub(crate) bytes_sent: Counter,
     pub(crate) bytes_received: Counter,
     pub(crate) actions: Actions,
-    legacy: [RequestCounters; Command::ALL.len()],
+    legacy: [RequestCounters; legacy::Command::ALL.len()],
+    neo: [RequestCounters; neo::Command::ALL.len()],
 }
 
 impl Counters {
     /// The counters of a legacy request.
-    pub(crate) fn legacy(&self, command: Command) -> &RequestCounters {
-        // `Command::ALL` is sorted by code; the codes are few and small.
-        let at = Command::ALL.partition_point(|other| *other < command);
+    pub(crate) fn legacy(&self, command: legacy::Command) -> &RequestCounters {
+        // `ALL` is sorted by code; the codes are few.
+        let at = legacy::Command::ALL.partition_point(|other| *other < command);
         &self.legacy[at]
+    }
+
+    /// The counters of a neo request.
+    pub(crate) fn neo(&self, command: neo::Command) -> &RequestCounters {
+        // The codes are 1, 2, 3 and so on.
+        &self.neo[usize::from(command as u8) - 1]
     }
 }
 
@@ -201,10 +208,15 @@ mod tests {
     #[test]
     fn every_command_has_counters_of_its_own() {
         let counters = Counters::default();
-        for command in Command::ALL {
+        for command in legacy::Command::ALL {
             counters.legacy(*command).begin();
             counters.legacy(*command).end();
         }
-        assert!(counters.legacy.iter().all(|one| one.read().handled == 1));
+        for command in neo::Command::ALL {
+            counters.neo(*command).begin();
+            counters.neo(*command).end();
+        }
+        let mut all = counters.legacy.iter().chain(&counters.neo);
+        assert!(all.all(|one| one.read().handled == 1));
     }
 }

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use dht_protocol::legacy::{CloseReason, Command, Limits, Parsed, Server};
 
-use crate::connection::{OUTPUT_BYTES_HIGH, Progress};
 use crate::context::{Context, writer};
 use crate::counters::Counters;
 use crate::handlers::{self, Outcome, Step, Stream};
+use crate::session::{OUTPUT_BYTES_HIGH, Progress};
 
 /// The requests whose handling time is measured. Source: spec `node` 8.4.
 pub(crate) const TIMED: [Command; 5] =
@@ -53,13 +53,13 @@ impl LegacySession {
         let mut start = None;
         loop {
             if out.len() >= OUTPUT_BYTES_HIGH {
-                return Ok(Progress::More);
+                return Ok(Progress::InputWaits);
             }
             if self.stream.is_some() {
                 match self.step(cx, !input.is_empty(), out) {
                     Step::Done => {}
                     Step::Idle => return Ok(Progress::Idle),
-                    Step::More => return Ok(Progress::More),
+                    Step::More => return Ok(Progress::InputWaits),
                 }
                 continue;
             }

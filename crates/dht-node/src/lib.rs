@@ -7,7 +7,9 @@
 //! worker.rs      one thread's loop: for each ready connection receive, execute, send once
 //!   driver/        which sockets are ready, bytes in and out
 //!   connection.rs  a session and its buffers
-//!     legacy.rs      bytes -> requests -> handlers
+//!     session.rs     what both protocols have in common
+//!     legacy.rs      bytes -> requests -> handlers, one at a time
+//!     neo/           the same, any number at a time
 //!       handlers/      what each request does
 //! persist/       dump files into the store and back
 //! ```
@@ -17,13 +19,16 @@ mod connection;
 mod context;
 mod control;
 mod counters;
+mod credentials;
 mod driver;
 mod handlers;
 mod legacy;
 mod mailbox;
+mod neo;
 mod node;
 mod persist;
 mod program;
+mod session;
 mod shared;
 mod stats;
 mod worker;

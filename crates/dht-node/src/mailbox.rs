@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::driver::ConnId;
+use crate::session::Protocol;
 
 /// Shared by a worker and everybody who has something for it.
 ///
@@ -18,14 +19,22 @@ pub(crate) struct Mailbox {
     mail: Mutex<Mail>,
 }
 
+/// A socket to serve.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    pub(crate) socket: TcpStream,
+    pub(crate) peer: SocketAddr,
+    pub(crate) protocol: Protocol,
+}
+
 /// What was left. Bounded by the connection limit and the number of subscriptions, as each
 /// connection and each subscription stands in it once at most.
 #[derive(Debug, Default)]
 pub(crate) struct Mail {
     /// Accepted sockets, counted already.
-    pub(crate) sockets: Vec<(TcpStream, SocketAddr)>,
-    /// Connections for whose streams something has happened.
-    pub(crate) woken: Vec<ConnId>,
+    pub(crate) sockets: Vec<Accepted>,
+    /// Streams for which something has happened, and their connections.
+    pub(crate) woken: Vec<(ConnId, u64)>,
     /// The worker has to end.
     pub(crate) stop: bool,
 }
@@ -57,13 +66,13 @@ impl Mailbox {
     }
 
     /// A socket to serve from now on.
-    pub(crate) fn leave_socket(&self, socket: TcpStream, peer: SocketAddr) {
-        self.leave(|mail| mail.sockets.push((socket, peer)));
+    pub(crate) fn leave_socket(&self, accepted: Accepted) {
+        self.leave(|mail| mail.sockets.push(accepted));
     }
 
     /// Something has happened for a stream of this connection.
-    pub(crate) fn wake_connection(&self, conn: ConnId) {
-        self.leave(|mail| mail.woken.push(conn));
+    pub(crate) fn wake_stream(&self, conn: ConnId, stream: u64) {
+        self.leave(|mail| mail.woken.push((conn, stream)));
     }
 
     /// The worker has to close its connections and end.

@@ -1,19 +1,20 @@
 //! The start and the end of a node: load, bind, spawn; join, dump.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use dht_daemon::credentials::Credentials;
 use dht_daemon::fatal;
 use dht_dump::{Disk, DumpOptions, OsDisk};
 use dht_storage::{Store, StoreOptions};
 use socket2::{Domain, Socket, Type};
 
 use crate::config::NodeConfig;
-use crate::context::Clock;
+use crate::context::{Clock, UnixTime};
 use crate::counters::Counters;
 use crate::mailbox::Mailbox;
 use crate::persist::{self, LoadError, LoadOptions};
@@ -26,6 +27,9 @@ const SHARDS_PER_WORKER: usize = 16;
 const SHARDS_MIN: usize = 64;
 /// Most shards: memory that each has to itself is not to be felt.
 const SHARDS_MAX: usize = 1024;
+
+/// The neo port is so far above the legacy one. Source: spec `protocol-neo` 1.
+pub(crate) const NEO_PORT_OFFSET: u16 = 100;
 
 /// Most workers that a node has.
 pub(crate) const WORKERS_MAX: usize = 512;
@@ -80,28 +84,34 @@ struct RunningWorker {
 }
 
 impl Node {
-    /// Loads the dump files, binds the legacy port and starts the workers. The returned listener is
-    /// for whoever accepts.
+    /// Loads the dump files, binds the legacy and the neo port and starts the workers. The returned
+    /// listeners, in this order, are for whoever accepts.
     pub(crate) fn start(
         config: &NodeConfig,
+        credentials: Credentials,
         accept_damaged: bool,
-        clock: Clock,
-    ) -> Result<(Self, TcpListener), StartError> {
+        (clock, unix_time): (Clock, UnixTime),
+    ) -> Result<(Self, [TcpListener; 2]), StartError> {
         let workers = worker_count(config);
         let store = Store::new(StoreOptions { shard_bits: shard_bits(workers), seed: seed() });
         load(config, accept_damaged, &store, clock)?;
-        let (listener, address) = listen(config)?;
+        let (legacy, bound) = listen(config, config.server.port)?;
+        // A port that the system chose may be too high for another 100 above it.
+        let neo_port = bound.port().checked_add(NEO_PORT_OFFSET).unwrap_or(0);
+        let (neo, neo_bound) = listen(config, neo_port)?;
         let shared = Arc::new(Shared {
             store,
             hash_range: config.server.hash_range,
-            settings: settings(config, address.port()),
+            settings: settings(config, bound.port(), neo_bound.port()),
             legacy_connections: ConnectionCount::new(config.server.connection_limit as usize),
+            neo_connections: ConnectionCount::new(config.server.connection_limit as usize),
+            credentials: RwLock::new(Arc::new(credentials)),
         });
-        let workers =
-            (0..workers).map(|number| spawn(number, &shared, clock)).collect::<Result<_, _>>()?;
+        let workers = (0..workers).map(|number| spawn(number, &shared, clock, unix_time));
+        let workers = workers.collect::<Result<_, _>>()?;
         let direct = !config.options_memory.disable_direct_io;
         let dump = DumpOptions { direct, keep_backup: true };
-        Ok((Self { shared, workers, dump, clock }, listener))
+        Ok((Self { shared, workers, dump, clock }, [legacy, neo]))
     }
 
     /// Where to leave work for each worker.
@@ -150,14 +160,16 @@ fn seed() -> u64 {
     getrandom::u64().expect("the system has random numbers")
 }
 
-fn settings(config: &NodeConfig, port: u16) -> Settings {
+fn settings(config: &NodeConfig, port: u16, neo_port: u16) -> Settings {
     Settings {
         address: config.server.address.to_string(),
         port,
+        neo_port,
         data_dir: config.server.data_dir.clone(),
         batch_bytes_max: config.options_memory.batch_size,
         bytes_max: config.options_memory.size_limit,
         listen_flush_period: Duration::from_millis(config.performance.write_flush_ms.into()),
+        neo_auth_timeout: Duration::from_millis(config.performance.neo_auth_timeout_ms.into()),
         channel_base_bytes: channel_base_bytes(config.options_memory.bnum),
     }
 }
@@ -182,9 +194,8 @@ fn load(
     Ok(persist::load_all(&OsDisk, dir, store, &options)?)
 }
 
-fn listen(config: &NodeConfig) -> Result<(TcpListener, SocketAddr), StartError> {
-    let address: (Ipv4Addr, u16) = (config.server.address, config.server.port);
-    let address = SocketAddr::from(address);
+fn listen(config: &NodeConfig, port: u16) -> Result<(TcpListener, SocketAddr), StartError> {
+    let address = SocketAddr::from((config.server.address, port));
     let bind = || {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
@@ -198,9 +209,14 @@ fn listen(config: &NodeConfig) -> Result<(TcpListener, SocketAddr), StartError> 
     bind().map_err(|source| StartError::Listen { address, source })
 }
 
-fn spawn(number: usize, shared: &Arc<Shared>, clock: Clock) -> Result<RunningWorker, StartError> {
+fn spawn(
+    number: usize,
+    shared: &Arc<Shared>,
+    clock: Clock,
+    unix_time: UnixTime,
+) -> Result<RunningWorker, StartError> {
     let start = || {
-        let worker = Worker::new(Arc::clone(shared), clock)?;
+        let worker = Worker::new(Arc::clone(shared), clock, unix_time)?;
         let (mailbox, counters) = (worker.mailbox(), worker.counters());
         let name = format!("worker-{number}");
         let thread = std::thread::Builder::new().name(name).spawn(move || {

@@ -2,17 +2,15 @@
 //!
 //! Source: spec `node` 1 and 4.
 
-use std::cell::RefCell;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use dht_daemon::args::{EXIT_CONFIG_UNREADABLE, Options};
 use dht_daemon::command_socket::{BindError, CommandListener, Commands};
-use dht_daemon::credentials::{Credentials, CredentialsError};
+use dht_daemon::credentials::CredentialsError;
 use dht_daemon::log::{Level, LogFileError, Logs};
 use dht_daemon::memory_lock::{self, MemoryLockError};
 use dht_daemon::pid_lock::{PidLock, PidLockError};
@@ -21,15 +19,15 @@ use dht_daemon::stats::StatsFile;
 use dht_daemon::{App, OptionSpec, args, build_info, fatal};
 
 use crate::config::NodeConfig;
+use crate::context::{Clock, UnixTime};
 use crate::control::{Control, StatsLog};
+use crate::credentials;
 use crate::node::{Node, StartError};
+use crate::shared::Shared;
 use crate::stats::Stats;
 
 /// The log name of the program's own messages. Source: spec `node` 8.2.
 const MAIN_LOG: &str = "dhtnode.main";
-
-/// Where the clients of the neo protocol are listed; the original has no other place.
-const CREDENTIALS_FILE: &str = "etc/credentials";
 
 const ACCEPT_DAMAGED: &str = "accept-damaged";
 
@@ -140,6 +138,12 @@ fn now() -> Instant {
     Instant::now()
 }
 
+#[expect(clippy::disallowed_methods, reason = "the program's clock, handed down from here")]
+fn unix_time() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since_epoch.map_or(0, |since_epoch| since_epoch.as_secs())
+}
+
 fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunError> {
     let signals = Signals::register().map_err(RunError::Signals)?;
     let stats_file =
@@ -153,16 +157,19 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
         memory_lock::lock_all()?;
     }
 
-    let credentials = RefCell::new(credentials(options)?);
-    let (mut node, listener) = Node::start(config, options.is_set(ACCEPT_DAMAGED), now)?;
+    let credentials = credentials::at_start(options.config.is_some(), config.server.address)?;
+    let accept_damaged = options.is_set(ACCEPT_DAMAGED);
+    let clocks = (now as Clock, unix_time as UnixTime);
+    let (mut node, listeners) = Node::start(config, credentials, accept_damaged, clocks)?;
     let sockets = command_sockets(config)?;
+    let node_shared = Arc::clone(&node.shared);
     let stats_log = stats_file.map(|file| {
         let stats = Stats::new(Arc::clone(&node.shared), node.counters(), now());
         StatsLog { config: config.stats.clone(), file, stats }
     });
     log::info!(target: MAIN_LOG, "Starting DHT node --------------------------------");
     let command_sets =
-        [credential_commands(&credentials), Commands::new().with_standard(&APP, logs)];
+        [credential_commands(&node_shared), Commands::new().with_standard(&APP, logs)];
     let mut command_listeners = Vec::new();
     for (socket, commands) in sockets.iter().zip(command_sets) {
         if let Some(socket) = socket {
@@ -171,7 +178,7 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
     }
     let (shared, mailboxes) = (Arc::clone(&node.shared), node.mailboxes());
     let control =
-        Control::new(listener, signals, logs, stats_log, command_listeners, shared, mailboxes)?;
+        Control::new(listeners, signals, logs, stats_log, command_listeners, shared, mailboxes)?;
     log::info!(target: MAIN_LOG, "Starting event loop");
     if options.config.is_none() {
         announce(&node);
@@ -189,19 +196,12 @@ fn announce(node: &Node) {
     let data_dir = std::path::absolute(&settings.data_dir);
     log::info!("No --config given: using defaults, see etc/config.ini for what can be set");
     log::info!("Listening on {}:{} (legacy protocol)", settings.address, settings.port);
+    log::info!("Listening on {}:{} (neo protocol)", settings.address, settings.neo_port);
     log::info!(
         "Keeping data in {}: loaded at start, written at shutdown",
         data_dir.as_deref().unwrap_or(&settings.data_dir).display()
     );
     log::info!("Press Ctrl-C to stop");
-}
-
-/// With a config file the clients of the neo protocol must be listed, as in the original.
-fn credentials(options: &Options) -> Result<Credentials, CredentialsError> {
-    match options.config {
-        Some(_) => Credentials::read(Path::new(CREDENTIALS_FILE)),
-        None => Ok(Credentials::default()),
-    }
 }
 
 /// The node's own command socket and the framework's, in this order. Source: spec `node` 9.
@@ -216,18 +216,15 @@ fn command_sockets(config: &NodeConfig) -> Result<[Option<CommandListener>; 2], 
 }
 
 /// Source: spec `node` 9.1.
-fn credential_commands(credentials: &RefCell<Credentials>) -> Commands<'_> {
+fn credential_commands(shared: &Shared) -> Commands<'_> {
     const NO_ARGUMENTS: &str = "Error: No command arguments expected\n";
     Commands::new()
         .with("update-credentials", |arguments| {
             if !arguments.is_empty() {
                 return NO_ARGUMENTS.to_owned();
             }
-            match Credentials::read(Path::new(CREDENTIALS_FILE)) {
-                Ok(read) => {
-                    *credentials.borrow_mut() = read;
-                    "Credentials updated.\n".to_owned()
-                }
+            match credentials::reload(shared) {
+                Ok(()) => "Credentials updated.\n".to_owned(),
                 Err(error) => format!("Error updating credentials: {error}\n"),
             }
         })
@@ -236,7 +233,7 @@ fn credential_commands(credentials: &RefCell<Credentials>) -> Commands<'_> {
                 return NO_ARGUMENTS.to_owned();
             }
             let mut reply = "Registered credentials:\n".to_owned();
-            for name in credentials.borrow().names() {
+            for name in shared.credentials().names() {
                 reply += name;
                 reply.push('\n');
             }

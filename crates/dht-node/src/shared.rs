@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use dht_daemon::credentials::Credentials;
+use dht_protocol::legacy;
 use dht_storage::{Store, Usage};
 use dht_types::HashRange;
 
@@ -17,6 +20,10 @@ pub(crate) struct Shared {
     pub(crate) settings: Settings,
     /// Open legacy connections.
     pub(crate) legacy_connections: ConnectionCount,
+    /// Open neo connections.
+    pub(crate) neo_connections: ConnectionCount,
+    /// Who may connect by neo; replaced as a whole.
+    pub(crate) credentials: RwLock<Arc<Credentials>>,
 }
 
 /// What the configuration says about requests.
@@ -26,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) address: String,
     /// The legacy port that is really bound.
     pub(crate) port: u16,
+    /// The neo port that is really bound.
+    pub(crate) neo_port: u16,
     /// Where dump files live.
     pub(crate) data_dir: PathBuf,
     /// Bytes of a legacy batch before compression; a legacy value may have 32 bytes less.
@@ -34,6 +43,8 @@ pub(crate) struct Settings {
     pub(crate) bytes_max: u64,
     /// How often what a Listen has gathered is sent.
     pub(crate) listen_flush_period: Duration,
+    /// How long a neo client may take to authenticate.
+    pub(crate) neo_auth_timeout: Duration,
     /// Bytes that the original reports for a channel without records.
     pub(crate) channel_base_bytes: u64,
 }
@@ -50,7 +61,15 @@ pub(crate) fn channel_base_bytes(bnum: u32) -> u64 {
     8 * (buckets / 8 + 17) * 8
 }
 
+/// Bytes of a record in a legacy batch besides its value. Source: spec `protocol-legacy` 3.
+const LEGACY_RECORD_OVERHEAD: usize = 32;
+
 impl Settings {
+    /// What the legacy protocol accepts.
+    pub(crate) const fn legacy_limits(&self) -> legacy::Limits {
+        legacy::Limits { put_value_bytes_max: self.batch_bytes_max - LEGACY_RECORD_OVERHEAD }
+    }
+
     /// What a channel with so much in it is said to take.
     ///
     /// Compat: the estimate of the original's library. Limits and dashboards are set to it; what a
@@ -61,6 +80,17 @@ impl Settings {
 }
 
 impl Shared {
+    /// Who may connect by neo, as of now.
+    pub(crate) fn credentials(&self) -> Arc<Credentials> {
+        Arc::clone(&self.credentials.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on, these may. Open connections stay.
+    pub(crate) fn replace_credentials(&self, credentials: Credentials) {
+        let credentials = Arc::new(credentials);
+        *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
+    }
+
     /// What all channels together are said to take, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.settings.bytes(self.store.channel_count() as u64, self.store.usage())

@@ -9,9 +9,11 @@ use dht_daemon::log::Logs;
 use dht_daemon::stats::StatsLine;
 use dht_daemon::stats::process::ProcessMeter;
 use dht_protocol::legacy::Command;
+use dht_protocol::neo;
 
 use crate::counters::{BUCKET_EDGES_MICROS, Counters, RequestCounts};
 use crate::legacy::TIMED;
+use crate::neo::TIMED as NEO_TIMED;
 use crate::shared::{ConnectionCount, Shared};
 
 /// The legacy requests that have figures, in the order of the specification.
@@ -45,6 +47,7 @@ struct Totals {
     bytes_sent: u64,
     bytes_received: u64,
     legacy: [RequestCounts; LEGACY.len()],
+    neo: [RequestCounts; neo::Command::ALL.len()],
     /// Name, records and bytes of each action.
     actions: [(&'static str, u64, u64); 5],
 }
@@ -57,6 +60,9 @@ impl Totals {
             totals.bytes_received += worker.bytes_received.get();
             for (sum, command) in totals.legacy.iter_mut().zip(LEGACY) {
                 sum.add(&worker.legacy(command).read());
+            }
+            for (sum, command) in totals.neo.iter_mut().zip(neo::Command::ALL) {
+                sum.add(&worker.neo(*command).read());
             }
             for (sum, (name, action)) in totals.actions.iter_mut().zip(worker.actions.all()) {
                 *sum = (name, sum.1 + action.records.get(), sum.2 + action.bytes.get());
@@ -79,15 +85,25 @@ impl Stats {
         line.item("bytes_sent", totals.bytes_sent - self.before.bytes_sent);
         line.item("bytes_received", totals.bytes_received - self.before.bytes_received);
         connections(&mut line, "handling_connections", &self.shared.legacy_connections);
+        connections(&mut line, "handling_neo_connections", &self.shared.neo_connections);
         self.storage(&mut line);
         // No version of a request that this node speaks is marked for removal.
         line.item("old_request_versions_in_use", 0_u32);
         for (i, command) in LEGACY.into_iter().enumerate() {
             let counts = totals.legacy[i].since(&self.before.legacy[i]);
-            request(&mut line, command.name(), TIMED.contains(&command), &counts);
+            active_and_handled(&mut line, "request", command.name(), &counts);
+            times(&mut line, "request", command.name(), TIMED.contains(&command), &counts);
         }
         // Compat: the group is there although there is no such request yet.
-        request(&mut line, "Redistribute", false, &RequestCounts::default());
+        active_and_handled(&mut line, "request", "Redistribute", &RequestCounts::default());
+        times(&mut line, "request", "Redistribute", false, &RequestCounts::default());
+        for (i, command) in neo::Command::ALL.iter().enumerate() {
+            let counts = totals.neo[i].since(&self.before.neo[i]);
+            active_and_handled(&mut line, "neo_request", command.name(), &counts);
+            if NEO_TIMED.contains(command) {
+                times(&mut line, "neo_request", command.name(), true, &counts);
+            }
+        }
         for (now, before) in totals.actions.iter().zip(self.before.actions) {
             line.nested("action", now.0, "records", now.1 - before.1);
             line.nested("action", now.0, "bytes", now.2 - before.2);
@@ -116,14 +132,17 @@ fn connections(line: &mut StatsLine, name: &str, count: &ConnectionCount) {
     line.item(format_args!("{name}_pcnt"), percent);
 }
 
-fn request(line: &mut StatsLine, name: &str, timed: bool, counts: &RequestCounts) {
-    line.nested("request", name, "max_active", counts.max_active);
-    line.nested("request", name, "handled", counts.handled);
+fn active_and_handled(line: &mut StatsLine, group: &str, name: &str, counts: &RequestCounts) {
+    line.nested(group, name, "max_active", counts.max_active);
+    line.nested(group, name, "handled", counts.handled);
+}
+
+fn times(line: &mut StatsLine, group: &str, name: &str, timed: bool, counts: &RequestCounts) {
     let timed_count = if timed { counts.handled } else { 0 };
     // 0 / 0 is not a number, and is printed as the original prints it.
     let mean = counts.total_micros as f64 / timed_count as f64;
-    line.nested("request", name, "mean_handled_time_micros", mean);
+    line.nested(group, name, "mean_handled_time_micros", mean);
     for (bucket, count) in BUCKET_NAMES.iter().zip(counts.buckets) {
-        line.item(format_args!("request/{name}/handled_{bucket}"), count);
+        line.item(format_args!("{group}/{name}/handled_{bucket}"), count);
     }
 }

@@ -4,32 +4,28 @@
 //! wait -> for each ready connection: receive, execute into its output -> send each output once
 //! ```
 //!
-//! A turn gives each connection one receive (64 KiB) or one step of its stream, so a scan of
+//! A turn gives each connection one receive (64 KiB) and its streams a step each, so a scan of
 //! millions of records and a thousand single requests share a worker without one starving the
 //! other. What one turn has changed is complete before the first answer of the turn goes out.
 
-use std::collections::VecDeque;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dht_protocol::legacy::Limits;
 use slab::Slab;
 
 use crate::connection::Connection;
-use crate::context::{Clock, Context};
+use crate::context::{Alarm, Clock, Context, UnixTime};
 use crate::counters::Counters;
 use crate::driver::{ConnId, MioDriver, Ready, Received};
-use crate::legacy::LegacySession;
-use crate::mailbox::Mailbox;
+use crate::mailbox::{Accepted, Mailbox};
+use crate::session::Session;
 use crate::shared::Shared;
 
 /// Records of removed channels that a turn frees at most.
 const RECLAIM_RECORDS_PER_TURN: usize = 512;
-
-/// Bytes of a value that are not available in a legacy batch. Source: spec `protocol-legacy` 3.
-const LEGACY_RECORD_OVERHEAD: usize = 32;
 
 /// See the module.
 pub(crate) struct Worker {
@@ -42,30 +38,31 @@ pub(crate) struct Worker {
     queue: VecDeque<ConnId>,
     /// Connections whose output is sent at the end of this turn.
     touched: Vec<ConnId>,
+    /// Streams that wait for a time, the earliest first. One for each connection that is not
+    /// authenticated yet, and two for each Mirror, at most.
+    alarms: BinaryHeap<Reverse<Alarm>>,
     /// When what the Listens have gathered goes out next; `None` while nobody listens.
     next_flush: Option<Instant>,
     /// Memory of removed channels waits to be freed.
     reclaiming: bool,
-    legacy_limits: Limits,
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, clock: Clock) -> io::Result<Self> {
+    pub(crate) fn new(shared: Arc<Shared>, clock: Clock, unix_time: UnixTime) -> io::Result<Self> {
         let (driver, waker) = MioDriver::new()?;
         let (mailbox, counters) = (Arc::new(Mailbox::new(waker)), Arc::new(Counters::default()));
-        let put_value_bytes_max = shared.settings.batch_bytes_max - LEGACY_RECORD_OVERHEAD;
-        let cx = Context::new(shared, Arc::clone(&counters), Arc::clone(&mailbox), clock);
+        let (own_mailbox, own_counters) = (Arc::clone(&mailbox), Arc::clone(&counters));
         Ok(Self {
             driver,
+            cx: Context::new(shared, own_counters, own_mailbox, clock, unix_time),
             mailbox,
             counters,
-            cx,
             connections: Slab::new(),
             queue: VecDeque::new(),
             touched: Vec::new(),
+            alarms: BinaryHeap::new(),
             next_flush: None,
             reclaiming: false,
-            legacy_limits: Limits { put_value_bytes_max },
         })
     }
 
@@ -92,6 +89,7 @@ impl Worker {
             if self.take_mail() {
                 return Ok(());
             }
+            self.ring_alarms();
             for _ in 0..self.queue.len() {
                 if let Some(conn) = self.queue.pop_front() {
                     self.turn(conn);
@@ -99,7 +97,8 @@ impl Worker {
             }
             self.flush_listens();
             self.send_all();
-            self.reclaim();
+            self.alarms.extend(self.cx.alarms.drain(..).map(Reverse));
+            self.reclaiming = self.cx.shared.store.reclaim(RECLAIM_RECORDS_PER_TURN);
         }
     }
 
@@ -108,7 +107,9 @@ impl Worker {
         if !self.queue.is_empty() || self.reclaiming || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
-        self.next_flush.map(|at| at.saturating_duration_since((self.cx.clock)()))
+        let alarm = self.alarms.peek().map(|Reverse(alarm)| alarm.at);
+        let next = [alarm, self.next_flush].into_iter().flatten().min();
+        next.map(|at| at.saturating_duration_since((self.cx.clock)()))
     }
 
     fn note(&mut self, event: Ready) {
@@ -130,24 +131,50 @@ impl Worker {
     /// Takes what others have left. `true`: it is time to end.
     fn take_mail(&mut self) -> bool {
         let mail = self.mailbox.take();
-        for (socket, peer) in mail.sockets {
-            self.adopt(socket, peer);
+        for accepted in mail.sockets {
+            self.adopt(accepted);
         }
-        for conn in mail.woken {
-            self.enqueue(conn);
+        for (conn, stream) in mail.woken {
+            self.wake(conn, stream);
         }
         if mail.stop {
             for (_, connection) in std::mem::take(&mut self.connections) {
-                connection.close(&self.counters);
-                self.cx.shared.legacy_connections.close();
+                self.close(connection);
             }
         }
         mail.stop
     }
 
-    fn adopt(&mut self, socket: TcpStream, peer: SocketAddr) {
-        let session = LegacySession::new(self.legacy_limits);
-        let conn = self.connections.insert(Connection::new(session, peer));
+    /// A connection may be another than the one that was meant, if that is gone: it then has
+    /// nothing to do, which does no harm.
+    fn wake(&mut self, conn: ConnId, stream: u64) {
+        if let Some(connection) = self.connections.get_mut(conn) {
+            connection.wake(stream);
+            self.enqueue(conn);
+        }
+    }
+
+    fn ring_alarms(&mut self) {
+        if self.alarms.is_empty() {
+            return;
+        }
+        let now = (self.cx.clock)();
+        while let Some(Reverse(alarm)) = self.alarms.peek().copied()
+            && alarm.at <= now
+        {
+            self.alarms.pop();
+            self.wake(alarm.conn, alarm.stream);
+        }
+    }
+
+    fn adopt(&mut self, accepted: Accepted) {
+        let Accepted { socket, peer, protocol } = accepted;
+        let entry = self.connections.vacant_entry();
+        let conn = entry.key();
+        self.cx.conn = conn;
+        let now = (self.cx.clock)();
+        let session = Session::new(protocol, &mut self.cx, now);
+        entry.insert(Connection::new(session, peer));
         if let Err(error) = self.driver.add(conn, socket) {
             log::error!("cannot serve the connection of {peer}: {error}");
             self.remove(conn);
@@ -155,8 +182,13 @@ impl Worker {
     }
 
     fn remove(&mut self, conn: ConnId) {
-        self.connections.remove(conn).close(&self.counters);
-        self.cx.shared.legacy_connections.close();
+        let connection = self.connections.remove(conn);
+        self.close(connection);
+    }
+
+    fn close(&self, connection: Connection) {
+        connection.protocol().connections(&self.cx.shared).close();
+        connection.close(&self.cx);
     }
 
     /// One turn of one connection: at most one receive, and what follows from it.
@@ -219,10 +251,5 @@ impl Worker {
             }
         }
         self.touched = touched;
-    }
-
-    /// Frees some of the memory of removed channels.
-    fn reclaim(&mut self) {
-        self.reclaiming = self.cx.shared.store.reclaim(RECLAIM_RECORDS_PER_TURN);
     }
 }

@@ -104,6 +104,8 @@ pub struct PerformanceConfig {
     pub redist_memory_limit_multiplier: f64,
     /// Worker threads; 0 is one for each core. Not in the original.
     pub workers: u32,
+    /// How long a neo client may take to authenticate, in milliseconds. Not in the original.
+    pub neo_auth_timeout_ms: u32,
 }
 
 /// `[Options_Memory]`
@@ -200,10 +202,12 @@ impl PerformanceConfig {
     fn from_ini(ini: &Ini, loose: bool, warnings: &mut Vec<String>) -> Result<Self, ConfigError> {
         let mut section = Section::new(ini, "Performance");
         let write_flush_ms = section.or("write_flush_ms", 250_u32)?;
+        let auth_timeout_ms = section.or("neo_auth_timeout_ms", 5000_u32)?;
         let config = Self {
             write_flush_ms: section.at_least("write_flush_ms", write_flush_ms, 1)?,
             redist_memory_limit_multiplier: multiplier(&mut section)?,
             workers: section.or("workers", 0)?,
+            neo_auth_timeout_ms: section.at_least("neo_auth_timeout_ms", auth_timeout_ms, 1)?,
         };
         warnings.extend(section.finish(loose)?);
         Ok(config)

@@ -31,8 +31,12 @@ fn defaults_are_the_originals() {
         backlog: 2048,
         unix_socket_path: "dhtnode.socket".into(),
     };
-    let performance =
-        PerformanceConfig { write_flush_ms: 250, redist_memory_limit_multiplier: 1.1, workers: 0 };
+    let performance = PerformanceConfig {
+        write_flush_ms: 250,
+        redist_memory_limit_multiplier: 1.1,
+        workers: 0,
+        neo_auth_timeout_ms: 5000,
+    };
     let memory = MemoryConfig {
         size_limit: 0,
         lock_memory: true,

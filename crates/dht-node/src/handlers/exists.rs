@@ -1,6 +1,8 @@
 //! Exists.
 
 use dht_protocol::legacy::requests::Exists;
+use dht_protocol::neo::{self, Payload, RequestId};
+use neo::requests::ExistsReply;
 
 use super::Outcome;
 use crate::context::{Context, writer};
@@ -16,4 +18,23 @@ pub(super) fn legacy(cx: &mut Context, request: &Exists<'_>, out: &mut Vec<u8>) 
     };
     Exists::reply(&mut writer(out), exists);
     Outcome::Done
+}
+
+pub(super) fn neo(
+    cx: &mut Context,
+    id: RequestId,
+    request: &neo::requests::Exists<'_>,
+    out: &mut Vec<u8>,
+) {
+    let reply = if !cx.shared.hash_range.contains(request.key) {
+        ExistsReply::WrongNode
+    } else {
+        // Compat: here a look-up makes the channel, which is then listed.
+        match cx.channel_or_create(request.channel) {
+            Err(_) => ExistsReply::Error,
+            Ok(channel) if channel.contains(request.key) => ExistsReply::RecordExists,
+            Ok(_) => ExistsReply::NoRecord,
+        }
+    };
+    reply.write(id, out);
 }

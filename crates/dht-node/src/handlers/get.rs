@@ -1,6 +1,8 @@
 //! Get.
 
 use dht_protocol::legacy::requests::Get;
+use dht_protocol::neo::{self, RequestId};
+use neo::requests::GetReply;
 
 use super::Outcome;
 use crate::context::{Context, writer};
@@ -25,4 +27,27 @@ pub(super) fn legacy(cx: &mut Context, request: &Get<'_>, out: &mut Vec<u8>) -> 
         None => Get::reply(&mut writer(out), &[]),
     }
     Outcome::Done
+}
+
+pub(super) fn neo(
+    cx: &mut Context,
+    id: RequestId,
+    request: &neo::requests::Get<'_>,
+    out: &mut Vec<u8>,
+) {
+    if !cx.shared.hash_range.contains(request.key) {
+        return GetReply::WrongNode.write(id, out);
+    }
+    // Compat: here a look-up makes the channel, which is then listed.
+    let Ok(channel) = cx.channel_or_create(request.channel) else {
+        return GetReply::Error.write(id, out);
+    };
+    let found = channel.get(request.key, |value| {
+        GetReply::Got(value).write(id, out);
+        value.len()
+    });
+    match found {
+        Some(value_bytes) => cx.counters.actions.read.record(value_bytes),
+        None => GetReply::NoRecord.write(id, out),
+    }
 }

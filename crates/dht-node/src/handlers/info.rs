@@ -3,6 +3,8 @@
 use dht_protocol::legacy::requests::{
     GetChannelSize, GetChannels, GetNumConnections, GetResponsibleRange, GetVersion, NodeSize,
 };
+use dht_protocol::neo::requests::GetChannelsMessage;
+use dht_protocol::neo::{Payload, RequestId};
 
 use super::Outcome;
 use crate::context::{Context, writer};
@@ -50,4 +52,11 @@ fn reply_size(cx: &Context, records: u64, bytes: u64, out: &mut Vec<u8>) -> Outc
     let settings = &cx.shared.settings;
     NodeSize::reply(&mut writer(out), &settings.address, settings.port, records, bytes);
     Outcome::Done
+}
+
+pub(super) fn neo_get_channels(cx: &Context, id: RequestId, out: &mut Vec<u8>) {
+    for channel in cx.shared.store.channels() {
+        GetChannelsMessage::ChannelName(channel.name().as_bytes()).write(id, out);
+    }
+    GetChannelsMessage::Finished.write(id, out);
 }

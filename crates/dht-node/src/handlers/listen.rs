@@ -18,6 +18,9 @@ const PENDING_KEYS_MAX: usize = 32_768;
 /// What is gathered goes out ahead of its time when it reaches so many bytes.
 const HELD_BYTES_MAX: usize = 64 * 1024;
 
+/// A legacy connection has one stream at most; it needs no number.
+const LISTEN_STREAM: u64 = 0;
+
 /// A Listen that is under way.
 pub(crate) struct ListenStream {
     channel: Arc<Channel>,
@@ -37,7 +40,7 @@ pub(super) fn legacy(cx: &mut Context, request: &Listen<'_>, out: &mut Vec<u8>) 
         return Outcome::Done;
     };
     let (mailbox, conn) = (Arc::clone(&cx.mailbox), cx.conn);
-    let wake = Box::new(move || mailbox.wake_connection(conn));
+    let wake = Box::new(move || mailbox.wake_stream(conn, LISTEN_STREAM));
     let subscription = channel.subscribe(Interest::Puts, PENDING_KEYS_MAX, wake);
     // Compat: the status waits for the first flush, as everything else does.
     let mut held = Vec::new();

@@ -1,4 +1,5 @@
-//! What each request does. A request is a file here and an arm in [`legacy`].
+//! What each request does. A request is a file here, with both protocols side by side, and an arm
+//! in [`legacy`] or [`neo`].
 //!
 //! A handler gets the [`Context`] and the request, and appends its answer to the connection's
 //! output. What cannot be answered at once becomes a [`Stream`].
@@ -6,17 +7,25 @@
 mod exists;
 mod get;
 mod get_all;
+mod get_hash_range;
 mod info;
 mod listen;
+mod mirror;
 mod put;
 mod put_batch;
 mod remove;
 mod remove_channel;
+mod select;
+mod update;
 
-use dht_protocol::legacy::{CloseReason, Request};
+use dht_protocol::legacy::{self, CloseReason};
+use dht_protocol::neo::suspendable::Reaction;
+use dht_protocol::neo::{self, Control, RequestId};
 
-pub(crate) use get_all::GetAllStream;
+pub(crate) use get_all::{GetAllStream, NeoGetAllStream};
 pub(crate) use listen::ListenStream;
+pub(crate) use mirror::MirrorStream;
+pub(crate) use update::UpdateWait;
 
 use crate::context::Context;
 
@@ -48,7 +57,12 @@ pub(crate) enum Step {
 }
 
 /// Executes a request of the legacy protocol.
-pub(crate) fn legacy(cx: &mut Context, request: &Request<'_>, out: &mut Vec<u8>) -> Outcome {
+pub(crate) fn legacy(
+    cx: &mut Context,
+    request: &legacy::Request<'_>,
+    out: &mut Vec<u8>,
+) -> Outcome {
+    use legacy::Request;
     match request {
         Request::Put(request) => put::legacy(cx, request, out),
         Request::Get(request) => get::legacy(cx, request, out),
@@ -67,4 +81,65 @@ pub(crate) fn legacy(cx: &mut Context, request: &Request<'_>, out: &mut Vec<u8>)
         Request::GetAllFilter(request) => get_all::filtered(cx, request, out),
         Request::PutBatch(request) => put_batch::legacy(cx, request, out),
     }
+}
+
+/// A neo request that goes on after its first message.
+pub(crate) enum NeoStream {
+    /// Waits for changes of the node's range. None can happen yet, but the id stays taken.
+    GetHashRange,
+    GetAll(Box<NeoGetAllStream>),
+    Mirror(Box<MirrorStream>),
+    Update(UpdateWait),
+}
+
+impl NeoStream {
+    pub(crate) const fn command(&self) -> neo::Command {
+        match self {
+            Self::GetHashRange => neo::Command::GetHashRange,
+            Self::GetAll(_) => neo::Command::GetAll,
+            Self::Mirror(_) => neo::Command::Mirror,
+            Self::Update(_) => neo::Command::Update,
+        }
+    }
+
+    /// Does a bounded piece of what there is to do.
+    pub(crate) fn step(&mut self, cx: &mut Context, id: RequestId, out: &mut Vec<u8>) -> Step {
+        match self {
+            Self::GetHashRange | Self::Update(_) => Step::Idle,
+            Self::GetAll(stream) => stream.step(cx, id, out),
+            Self::Mirror(stream) => stream.step(cx, id, out),
+        }
+    }
+
+    /// The client wants it to pause, go on or end. `None`: this request knows no such thing.
+    pub(crate) fn control(&mut self, control: Control) -> Option<Reaction> {
+        match self {
+            Self::GetHashRange | Self::Update(_) => None,
+            Self::GetAll(stream) => Some(stream.control(control)),
+            Self::Mirror(stream) => Some(stream.control(control)),
+        }
+    }
+}
+
+/// Executes a request of the neo protocol; `fd` is said already. Returns what is left to do.
+pub(crate) fn neo(
+    cx: &mut Context,
+    id: RequestId,
+    request: &neo::Request<'_>,
+    out: &mut Vec<u8>,
+) -> Result<Option<NeoStream>, neo::CloseReason> {
+    use neo::Request;
+    match request {
+        Request::GetHashRange(_) => return Ok(Some(get_hash_range::neo(cx, id, out))),
+        Request::Put(request) => put::neo(cx, id, request, out),
+        Request::Get(request) => get::neo(cx, id, request, out),
+        Request::Mirror(request) => return Ok(mirror::neo(cx, id, request, out)),
+        Request::GetAll(request) => return Ok(get_all::neo(cx, id, request, out)),
+        Request::GetChannels(_) => info::neo_get_channels(cx, id, out),
+        Request::Exists(request) => exists::neo(cx, id, request, out),
+        Request::Remove(request) => remove::neo(cx, id, request, out),
+        Request::RemoveChannel(request) => remove_channel::neo(cx, id, request, out),
+        Request::Update(request) => return update::neo(cx, id, request, out),
+    }
+    Ok(None)
 }

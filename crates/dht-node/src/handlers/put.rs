@@ -2,7 +2,9 @@
 
 use dht_protocol::legacy::Status;
 use dht_protocol::legacy::requests::{Put, Value};
+use dht_protocol::neo::{self, Payload, RequestId};
 use dht_storage::Notify;
+use neo::requests::PutReply;
 
 use super::Outcome;
 use crate::context::{Context, WriteError, writer};
@@ -30,4 +32,24 @@ fn put(cx: &mut Context, request: &Put<'_>) -> Status {
         Err(WriteError::NoChannel) => Status::Error,
         Err(WriteError::NoRoom) => Status::OutOfMemory,
     }
+}
+
+pub(super) fn neo(
+    cx: &mut Context,
+    id: RequestId,
+    request: &neo::requests::Put<'_>,
+    out: &mut Vec<u8>,
+) {
+    let reply = if !cx.shared.hash_range.contains(request.key) {
+        PutReply::WrongNode
+    } else if cx.exceeds_limit(request.value.len()) {
+        // The original looks at its limit in the legacy protocol only.
+        PutReply::Error
+    } else {
+        match cx.put(request.channel, request.key, request.value, Notify::Always) {
+            Ok(()) => PutReply::Put,
+            Err(WriteError::NoChannel | WriteError::NoRoom) => PutReply::Error,
+        }
+    };
+    reply.write(id, out);
 }

@@ -2,7 +2,10 @@
 
 use dht_protocol::legacy::Status;
 use dht_protocol::legacy::requests::Remove;
-use dht_storage::{Change, Notify};
+use dht_protocol::neo::{self, Payload, RequestId};
+use dht_storage::{Change, Channel, Notify};
+use dht_types::Key;
+use neo::requests::RemoveReply;
 
 use super::Outcome;
 use crate::context::{Context, writer};
@@ -18,12 +21,36 @@ fn remove(cx: &mut Context, request: &Remove<'_>) -> Status {
     }
     // Compat: who mirrors the channel hears of a removal even if there was no such record.
     if let Some(channel) = cx.channel(request.channel) {
-        let removed =
-            channel.update(request.key, Notify::Always, |old| Change::Remove(old.map(<[u8]>::len)));
-        // An error says that the channel itself was removed a moment ago.
-        if let Ok(Some(value_bytes)) = removed {
-            cx.counters.actions.deleted.record(value_bytes);
-        }
+        remove_record(cx, &channel, request.key, Notify::Always);
     }
     Status::Ok
+}
+
+/// Removes and counts a record; `false` if there was none.
+pub(super) fn remove_record(cx: &Context, channel: &Channel, key: Key, notify: Notify) -> bool {
+    let removed = channel.update(key, notify, |old| Change::Remove(old.map(<[u8]>::len)));
+    // An error says that the channel itself was removed a moment ago.
+    let Ok(Some(value_bytes)) = removed else { return false };
+    cx.counters.actions.deleted.record(value_bytes);
+    true
+}
+
+pub(super) fn neo(
+    cx: &mut Context,
+    id: RequestId,
+    request: &neo::requests::Remove<'_>,
+    out: &mut Vec<u8>,
+) {
+    let reply = if !cx.shared.hash_range.contains(request.key) {
+        RemoveReply::WrongNode
+    } else {
+        match cx.channel_or_create(request.channel) {
+            Err(_) => RemoveReply::Error,
+            Ok(channel) if remove_record(cx, &channel, request.key, Notify::IfPresent) => {
+                RemoveReply::Removed
+            }
+            Ok(_) => RemoveReply::NoRecord,
+        }
+    };
+    reply.write(id, out);
 }

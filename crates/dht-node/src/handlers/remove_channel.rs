@@ -3,7 +3,9 @@
 use dht_dump::OsDisk;
 use dht_protocol::legacy::Status;
 use dht_protocol::legacy::requests::RemoveChannel;
+use dht_protocol::neo::{self, Payload, RequestId};
 use dht_types::ChannelName;
+use neo::requests::RemoveChannelReply;
 
 use super::Outcome;
 use crate::context::{Context, writer};
@@ -32,4 +34,22 @@ fn remove(cx: &Context, name: &ChannelName) -> bool {
             false
         }
     }
+}
+
+pub(super) fn neo(
+    cx: &Context,
+    id: RequestId,
+    request: &neo::requests::RemoveChannel<'_>,
+    out: &mut Vec<u8>,
+) {
+    let name = ChannelName::new(request.channel.as_bytes());
+    let reply = if !cx.client_is_admin {
+        // The original prepares this answer and never sends it.
+        RemoveChannelReply::NotPermitted
+    } else if name.is_ok_and(|name| remove(cx, &name)) {
+        RemoveChannelReply::ChannelRemoved
+    } else {
+        RemoveChannelReply::Error
+    };
+    reply.write(id, out);
 }

@@ -13,34 +13,12 @@ pub use dht_lzo::Compressor;
 use dht_types::Key;
 
 use super::requests::KeyField;
+use crate::batch::write_array;
+pub use crate::batch::{BATCH_BYTES_MAX, BatchError, decompress};
 use crate::wire::{Reader, Writer};
-
-/// Most bytes that a batch may decompress to: what one array of the protocol can carry at any
-/// sensible ratio, and a bound on what a peer can make us allocate.
-pub const BATCH_BYTES_MAX: usize = 64 * 1024 * 1024;
-
-/// No LZO stream expands by more than this factor: 255 bytes for one of a run length.
-const EXPANSION_MAX: usize = 256;
 
 /// Bytes of a record in a batch besides its value.
 pub const RECORD_OVERHEAD_BYTES: usize = 8 + Key::HEX_BYTES + 8;
-
-/// Why a batch was refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BatchError {
-    /// Shorter than its length field.
-    #[error("shorter than its length field")]
-    NoLength,
-    /// It claims more than the limit, or than its stream can possibly hold.
-    #[error("it claims {0} bytes")]
-    TooLong(u64),
-    /// The stream is damaged, or holds more or less than announced.
-    #[error("the compressed stream is damaged: {0}")]
-    Compression(dht_lzo::DecompressError),
-    /// A record runs past the end.
-    #[error("a record runs past the end")]
-    Record,
-}
 
 /// Collects records until a batch is full.
 #[derive(Debug)]
@@ -96,32 +74,13 @@ impl BatchWriter {
 
     /// Appends the batch as an array, and starts the next one.
     pub fn finish(&mut self, compressor: &mut Compressor, w: &mut Writer<'_>) {
-        let out = w.buffer();
-        let start = out.len();
-        out.extend_from_slice(&[0; 8]);
-        out.extend_from_slice(&(self.records.len() as u64).to_le_bytes());
-        compressor.compress(&self.records, out);
-        let array_bytes = (out.len() - start - 8) as u64;
-        out[start..start + 8].copy_from_slice(&array_bytes.to_le_bytes());
+        write_array(&self.records, compressor, w);
         // One big record must not make every later batch of this request as big.
         if self.records.capacity() > 4 * self.bytes_max {
             self.records = Vec::new();
         }
         self.records.clear();
     }
-}
-
-/// Decompresses a batch into `records`, whose former content is thrown away.
-pub fn decompress(batch: &[u8], records: &mut Vec<u8>) -> Result<(), BatchError> {
-    let (len, stream) = batch.split_first_chunk().ok_or(BatchError::NoLength)?;
-    let announced = u64::from_le_bytes(*len);
-    let len = usize::try_from(announced)
-        .ok()
-        .filter(|len| *len <= BATCH_BYTES_MAX && *len <= stream.len() * EXPANSION_MAX)
-        .ok_or(BatchError::TooLong(announced))?;
-    records.clear();
-    records.resize(len, 0);
-    dht_lzo::decompress(stream, records).map_err(BatchError::Compression)
 }
 
 /// The next record of a decompressed batch; `None` at its end.

@@ -1,0 +1,260 @@
+//! Mirror, of the neo protocol: every change of a channel as it happens, and all its records at the
+//! start, periodically, and whenever changes were lost.
+
+mod queue;
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dht_protocol::neo::batch::RefreshBatch;
+use dht_protocol::neo::requests::{Mirror, MirrorMessage};
+use dht_protocol::neo::suspendable::Reaction;
+use dht_protocol::neo::{Control, Payload, RequestId, Suspendable};
+use dht_storage::{Channel, Cursor, Event, Interest, Subscription};
+use dht_types::Key;
+
+use super::{NeoStream, Step};
+use crate::context::Context;
+use crate::session::OUTPUT_BYTES_HIGH;
+use queue::ChangeQueue;
+
+/// Most changes that wait between two turns of the worker, in the subscription.
+const SUBSCRIPTION_EVENTS_MAX: usize = 1 << 20;
+
+/// Most changes that one step sends.
+const CHANGES_PER_STEP: usize = 256;
+
+/// Most records that one step of a refresh looks at; the batch is mostly full before.
+const REFRESH_RECORDS_PER_STEP: usize = 4096;
+
+/// While changes keep coming, a refresh still gets a step after so many of them.
+const CHANGES_PER_REFRESH_STEP: usize = 4096;
+
+/// Most records that rounds of refreshes which wait for a paused client may amount to.
+/// Source: spec `protocol-neo` 14.5, the size of the refresh queue.
+const REFRESH_RECORDS_WAITING_MAX: u64 = 262_144;
+
+/// Shortest time between two notices of lost changes.
+const OVERFLOW_NOTICE_PERIOD: Duration = Duration::from_secs(1);
+
+/// A Mirror that is under way.
+pub(crate) struct MirrorStream {
+    channel: Arc<Channel>,
+    subscription: Subscription,
+    state: Suspendable,
+    changes: ChangeQueue,
+    /// Reused for taking events out of the subscription.
+    events: Vec<Event>,
+    refresh: Refresh,
+    /// Changes sent since the last step of the refresh.
+    changes_since_refresh: usize,
+    notice: OverflowNotice,
+}
+
+/// The records of the channel, as often as they are due.
+struct Refresh {
+    /// Where the round that is under way goes on.
+    cursor: Option<Cursor>,
+    /// Rounds that wait for it to end.
+    rounds_waiting: u64,
+    batch: RefreshBatch,
+    /// `None`: never by itself.
+    period: Option<Duration>,
+    next: Option<Instant>,
+}
+
+/// Whether the client has to be told that changes were lost.
+#[derive(Default)]
+struct OverflowNotice {
+    due: bool,
+    last: Option<Instant>,
+}
+
+pub(super) fn neo(
+    cx: &mut Context,
+    id: RequestId,
+    request: &Mirror<'_>,
+    out: &mut Vec<u8>,
+) -> Option<NeoStream> {
+    let Ok(channel) = cx.channel_or_create(request.channel) else {
+        MirrorMessage::Error.write(id, out);
+        return None;
+    };
+    let (mailbox, conn) = (Arc::clone(&cx.mailbox), cx.conn);
+    let wake = Box::new(move || mailbox.wake_stream(conn, id.get()));
+    let subscription = channel.subscribe(Interest::All, SUBSCRIPTION_EVENTS_MAX, wake);
+    MirrorMessage::Started.write(id, out);
+    let period = request.periodic_refresh_s;
+    let period = (period > 0).then(|| Duration::from_secs(period.into()));
+    let next = period.map(|period| (cx.clock)() + period);
+    if let Some(next) = next {
+        cx.wake_at(next, id.get());
+    }
+    let refresh = Refresh {
+        cursor: request.initial_refresh.then_some(Cursor::START),
+        rounds_waiting: 0,
+        batch: RefreshBatch::new(),
+        period,
+        next,
+    };
+    Some(NeoStream::Mirror(Box::new(MirrorStream {
+        channel,
+        subscription,
+        state: Suspendable::new(request.start_suspended),
+        changes: ChangeQueue::default(),
+        events: Vec::new(),
+        refresh,
+        changes_since_refresh: 0,
+        notice: OverflowNotice::default(),
+    })))
+}
+
+impl MirrorStream {
+    pub(super) fn control(&mut self, control: Control) -> Reaction {
+        self.state.control(control)
+    }
+
+    pub(super) fn step(&mut self, cx: &mut Context, id: RequestId, out: &mut Vec<u8>) -> Step {
+        if self.state.is_ending() {
+            return Step::Idle;
+        }
+        // Asked before the changes are taken: afterwards there may be more of them.
+        if self.subscription.is_finished() {
+            // What waits is not sent any more: it all is gone.
+            MirrorMessage::ChannelRemoved.write(id, out);
+            self.state.finished();
+            return Step::Idle;
+        }
+        self.take_changes();
+        self.look_at_the_clock(cx, id);
+        if !self.state.is_running() {
+            return Step::Idle;
+        }
+        self.send_changes(cx, id, out);
+        let refresh_is_due =
+            self.changes.is_empty() || self.changes_since_refresh >= CHANGES_PER_REFRESH_STEP;
+        if refresh_is_due && out.len() < OUTPUT_BYTES_HIGH {
+            self.changes_since_refresh = 0;
+            self.refresh.step(cx, &self.channel, id, out);
+        }
+        if !self.changes.is_empty() || self.refresh.is_under_way() {
+            return Step::More;
+        }
+        self.notice.send(cx, id, out);
+        Step::Idle
+    }
+
+    fn take_changes(&mut self) {
+        self.subscription.drain(&mut self.events);
+        let lost = self.changes.extend(self.events.drain(..));
+        if lost || self.subscription.take_dropped() > 0 {
+            // What was lost comes back by a refresh.
+            self.notice.due = true;
+            self.refresh.add_round();
+        }
+    }
+
+    /// Starts the periodic refresh when it is time.
+    fn look_at_the_clock(&mut self, cx: &mut Context, id: RequestId) {
+        let (Some(next), Some(period)) = (self.refresh.next, self.refresh.period) else { return };
+        let now = (cx.clock)();
+        if now < next {
+            return;
+        }
+        // Times that were missed are not made up for.
+        let missed = now.saturating_duration_since(next).as_secs() / period.as_secs().max(1);
+        let next = next + period.saturating_mul(u32::try_from(missed + 1).unwrap_or(u32::MAX));
+        self.refresh.next = Some(next);
+        cx.wake_at(next, id.get());
+        let records_waiting = (self.refresh.rounds() + 1) * self.channel.usage().records;
+        if self.refresh.rounds() == 0 || records_waiting <= REFRESH_RECORDS_WAITING_MAX {
+            self.refresh.add_round();
+        }
+    }
+
+    fn send_changes(&mut self, cx: &Context, id: RequestId, out: &mut Vec<u8>) {
+        for _ in 0..CHANGES_PER_STEP {
+            if out.len() >= OUTPUT_BYTES_HIGH {
+                return;
+            }
+            let Some(change) = self.changes.pop() else { return };
+            self.changes_since_refresh += 1;
+            match change {
+                Event::Removed(key) => MirrorMessage::RecordDeleted(key).write(id, out),
+                Event::Put(key) => send_record(cx, &self.channel, key, id, out),
+            }
+        }
+    }
+}
+
+/// Sends a record with the value that it has now; nothing if it is gone.
+fn send_record(cx: &Context, channel: &Channel, key: Key, id: RequestId, out: &mut Vec<u8>) {
+    let sent = channel.get(key, |value| {
+        MirrorMessage::RecordChanged(key, value).write(id, out);
+        value.len()
+    });
+    if let Some(value_bytes) = sent {
+        cx.counters.actions.forwarded.record(value_bytes);
+    }
+}
+
+impl Refresh {
+    const fn is_under_way(&self) -> bool {
+        self.cursor.is_some()
+    }
+
+    /// Rounds that are under way or wait.
+    const fn rounds(&self) -> u64 {
+        self.rounds_waiting + self.is_under_way() as u64
+    }
+
+    const fn add_round(&mut self) {
+        if self.is_under_way() {
+            self.rounds_waiting += 1;
+        } else {
+            self.cursor = Some(Cursor::START);
+        }
+    }
+
+    /// Fills and sends at most one batch.
+    fn step(&mut self, cx: &mut Context, channel: &Channel, id: RequestId, out: &mut Vec<u8>) {
+        let Some(cursor) = self.cursor else { return };
+        let (batch, forwarded) = (&mut self.batch, &cx.counters.actions.forwarded);
+        let mut full = false;
+        self.cursor = channel.scan(cursor, REFRESH_RECORDS_PER_STEP, |key, value| {
+            full = !batch.add(key, value);
+            if full {
+                return ControlFlow::Break(());
+            }
+            forwarded.record(value.len());
+            ControlFlow::Continue(())
+        });
+        let ended = self.cursor.is_none();
+        if full || ended && !self.batch.is_empty() {
+            self.batch.write(id, &mut cx.codec.compressor, out);
+        }
+        if ended && self.rounds_waiting > 0 {
+            self.rounds_waiting -= 1;
+            self.cursor = Some(Cursor::START);
+        }
+    }
+}
+
+impl OverflowNotice {
+    /// Tells the client, unless it was told a moment ago: then the next turn after that does.
+    fn send(&mut self, cx: &mut Context, id: RequestId, out: &mut Vec<u8>) {
+        if !self.due {
+            return;
+        }
+        let now = (cx.clock)();
+        match self.last.map(|last| last + OVERFLOW_NOTICE_PERIOD) {
+            Some(again) if now < again => cx.wake_at(again, id.get()),
+            _ => {
+                MirrorMessage::UpdateOverflow.write(id, out);
+                self.due = false;
+                self.last = Some(now);
+            }
+        }
+    }
+}

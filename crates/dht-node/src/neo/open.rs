@@ -1,0 +1,299 @@
+//! An authenticated connection: requests start, run side by side, and end.
+//!
+//! ```text
+//! input -> up to 64 requests decoded -> their records prefetched -> executed in order
+//!       -> then each stream that can go on gets a step, in turn, while the output has room
+//! ```
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use arrayvec::ArrayVec;
+use dht_protocol::neo::requests::{ADMIN_NAME, UpdateMessage};
+use dht_protocol::neo::{
+    CloseReason, Command, Control, Event, Message, Request, RequestId, RequestKind, Server,
+};
+use dht_types::Key;
+use rustc_hash::FxHashMap;
+
+use crate::context::Context;
+use crate::counters::Counters;
+use crate::handlers::{NeoStream, Step, neo as handle};
+use crate::session::{OUTPUT_BYTES_HIGH, Progress};
+
+/// Most requests that are decoded before the first of them is executed.
+const BATCH_REQUESTS: usize = 64;
+
+/// From so many requests on it pays to fetch what they need into the cache first.
+const PREFETCH_REQUESTS_MIN: usize = 4;
+
+/// The requests whose handling time is measured. Source: spec `node` 8.4.
+pub(crate) const TIMED: [Command; 5] =
+    [Command::Put, Command::Get, Command::Exists, Command::Remove, Command::Update];
+
+/// See the module.
+pub(crate) struct Open {
+    server: Server,
+    is_admin: bool,
+    streams: FxHashMap<RequestId, Running>,
+    /// Streams that may have something to do; each stands in it once at most.
+    runnable: VecDeque<RequestId>,
+}
+
+/// A request that goes on after its first message.
+struct Running {
+    stream: NeoStream,
+    /// When it started, if its time is measured.
+    began: Option<Instant>,
+    queued: bool,
+}
+
+impl Open {
+    pub(crate) fn new(client: &str) -> Self {
+        Self {
+            server: Server::new(),
+            is_admin: client == ADMIN_NAME,
+            streams: FxHashMap::default(),
+            runnable: VecDeque::new(),
+        }
+    }
+
+    /// Something has happened for a stream.
+    pub(crate) fn wake(&mut self, stream: u64) {
+        if let Some(id) = RequestId::new(stream) {
+            self.enqueue(id);
+        }
+    }
+
+    fn enqueue(&mut self, id: RequestId) {
+        if let Some(running) = self.streams.get_mut(&id)
+            && !std::mem::replace(&mut running.queued, true)
+        {
+            self.runnable.push_back(id);
+        }
+    }
+
+    pub(crate) fn work(
+        &mut self,
+        cx: &mut Context,
+        input: &mut &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Progress, CloseReason> {
+        cx.client_is_admin = self.is_admin;
+        let input_waits = self.requests(cx, input, out)?;
+        self.step_streams(cx, out);
+        Ok(if input_waits {
+            Progress::InputWaits
+        } else if self.runnable.is_empty() {
+            Progress::Idle
+        } else {
+            Progress::Streaming
+        })
+    }
+
+    /// Executes the requests in `input`; `true` if it stopped because the output is full.
+    fn requests(
+        &mut self,
+        cx: &mut Context,
+        input: &mut &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<bool, CloseReason> {
+        loop {
+            let mut batch = ArrayVec::<Event<'_>, BATCH_REQUESTS>::new();
+            let mut failed = None;
+            while !batch.is_full() && out.len() < OUTPUT_BYTES_HIGH {
+                match self.server.next(input, out) {
+                    Ok(None) => break,
+                    Ok(Some(event)) => {
+                        let barrier = event.is_barrier();
+                        batch.push(event);
+                        if barrier {
+                            break;
+                        }
+                    }
+                    Err(reason) => {
+                        failed = Some(reason);
+                        break;
+                    }
+                }
+            }
+            if batch.len() >= PREFETCH_REQUESTS_MIN {
+                prefetch(cx, &batch);
+            }
+            let took = !batch.is_empty();
+            let mut began = None;
+            for event in batch {
+                self.event(cx, event, &mut began, out)?;
+            }
+            match failed {
+                Some(reason) => return Err(reason),
+                None if out.len() >= OUTPUT_BYTES_HIGH => return Ok(true),
+                None if !took => return Ok(false),
+                None => {}
+            }
+        }
+    }
+
+    /// `began`: the time, where it is known from the request before.
+    fn event(
+        &mut self,
+        cx: &mut Context,
+        event: Event<'_>,
+        began: &mut Option<Instant>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CloseReason> {
+        match event {
+            Event::Refused(refusal) => log::debug!("{}: {refusal}", cx.peer),
+            Event::Start { id, request } => self.start(cx, id, &request, began, out)?,
+            Event::Abandoned { id, .. } => self.forget(cx, id),
+            Event::Message { id, message: Message::Control(control) } => {
+                self.control(cx, id, control, out)?;
+            }
+            Event::Message { id, message: Message::Update(message) } => {
+                self.update(cx, id, &message, out);
+            }
+        }
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        cx: &mut Context,
+        id: RequestId,
+        request: &Request<'_>,
+        began: &mut Option<Instant>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CloseReason> {
+        let command = request.command();
+        let timed = TIMED.contains(&command);
+        cx.counters.neo(command).begin();
+        let start = timed.then(|| *began.get_or_insert_with(cx.clock));
+        match handle(cx, id, request, out)? {
+            Some(stream) => {
+                self.streams.insert(id, Running { stream, began: start, queued: false });
+                self.enqueue(id);
+            }
+            None => {
+                if RequestKind::of(request).is_some() {
+                    self.server.finish(id);
+                }
+                *began = end(cx, command, start);
+            }
+        }
+        Ok(())
+    }
+
+    fn control(
+        &mut self,
+        cx: &mut Context,
+        id: RequestId,
+        control: Control,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CloseReason> {
+        let Some(running) = self.streams.get_mut(&id) else { return Ok(()) };
+        let Some(reaction) = running.stream.control(control) else { return Ok(()) };
+        reaction.write(id, out);
+        if reaction.is_close() {
+            return Err(CloseReason::EarlyAck(id));
+        }
+        if reaction.is_end() {
+            self.finish(cx, id);
+        } else {
+            self.enqueue(id);
+        }
+        Ok(())
+    }
+
+    fn update(
+        &mut self,
+        cx: &mut Context,
+        id: RequestId,
+        message: &UpdateMessage<'_>,
+        out: &mut Vec<u8>,
+    ) {
+        if let Some(Running { stream: NeoStream::Update(wait), .. }) = self.streams.get_mut(&id) {
+            wait.message(cx, id, message, out);
+            self.finish(cx, id);
+        }
+    }
+
+    /// The request is over: its id means nothing any more.
+    fn finish(&mut self, cx: &Context, id: RequestId) {
+        self.server.finish(id);
+        self.forget(cx, id);
+    }
+
+    fn forget(&mut self, cx: &Context, id: RequestId) {
+        if let Some(running) = self.streams.remove(&id) {
+            end(cx, running.stream.command(), running.began);
+        }
+    }
+
+    /// Gives each stream that can go on one step, while the output has room.
+    fn step_streams(&mut self, cx: &mut Context, out: &mut Vec<u8>) {
+        for _ in 0..self.runnable.len() {
+            if out.len() >= OUTPUT_BYTES_HIGH {
+                return;
+            }
+            let Some(id) = self.runnable.pop_front() else { return };
+            let Some(running) = self.streams.get_mut(&id) else { continue };
+            running.queued = false;
+            match running.stream.step(cx, id, out) {
+                Step::Idle => {}
+                Step::More => self.enqueue(id),
+                Step::Done => self.finish(cx, id),
+            }
+        }
+    }
+
+    /// The connection is gone.
+    pub(crate) fn close(&mut self, counters: &Counters) {
+        for running in self.streams.drain().map(|(_, running)| running) {
+            counters.neo(running.stream.command()).end();
+        }
+    }
+}
+
+/// Counts a request that is over. Returns the time, from which the next one may be measured.
+fn end(cx: &Context, command: Command, began: Option<Instant>) -> Option<Instant> {
+    let counters = cx.counters.neo(command);
+    let Some(began) = began else {
+        counters.end();
+        return None;
+    };
+    let now = (cx.clock)();
+    counters.end_after(now.saturating_duration_since(began));
+    Some(now)
+}
+
+/// Fetches index and record lines of all requests, so that their cache misses overlap.
+fn prefetch(cx: &mut Context, batch: &[Event<'_>]) {
+    let keys = || batch.iter().filter_map(record_of);
+    for (channel, key) in keys() {
+        if let Some(channel) = cx.channel(channel) {
+            channel.prefetch_index(key);
+        }
+    }
+    for (channel, key) in keys() {
+        if let Some(channel) = cx.channel(channel) {
+            channel.prefetch_record(key);
+        }
+    }
+}
+
+/// The record that a request is about, if it is about one.
+fn record_of<'a>(event: &Event<'a>) -> Option<(&'a str, Key)> {
+    let Event::Start { request, .. } = event else { return None };
+    match request {
+        Request::Put(request) => Some((request.channel, request.key)),
+        Request::Get(request) => Some((request.channel, request.key)),
+        Request::Exists(request) => Some((request.channel, request.key)),
+        Request::Remove(request) => Some((request.channel, request.key)),
+        Request::Update(request) => Some((request.channel, request.key)),
+        Request::GetHashRange(_)
+        | Request::Mirror(_)
+        | Request::GetAll(_)
+        | Request::GetChannels(_)
+        | Request::RemoveChannel(_) => None,
+    }
+}
