@@ -120,6 +120,7 @@ impl Connection {
     pub(crate) fn work(&mut self, cx: &mut Context, received: &[u8]) {
         if self.closing || !self.has_room() {
             self.input.extend_from_slice(received);
+            self.session.gather(cx);
             return;
         }
         cx.peer = self.peer;
@@ -133,9 +134,11 @@ impl Connection {
             let mut rest = received;
             let worked = self.session.work(cx, &mut rest, out);
             self.input.extend_from_slice(rest);
+            cx.counters.peaks.input_bytes.raise_to(self.input.len() as u64);
             worked
         } else {
             self.input.extend_from_slice(received);
+            cx.counters.peaks.input_bytes.raise_to(self.input.len() as u64);
             let mut rest = &self.input[..];
             let worked = self.session.work(cx, &mut rest, out);
             let taken = self.input.len() - rest.len();
@@ -166,6 +169,7 @@ impl Connection {
             return;
         }
         let waiting = self.output.waiting();
+        counters.peaks.output_bytes.raise_to(waiting.len() as u64);
         match send(waiting) {
             Sent::Closed => self.hang_up(),
             Sent::Bytes(sent) => {

@@ -30,7 +30,8 @@ impl Counter {
         self.0.load(Relaxed)
     }
 
-    fn raise_to(&self, value: u64) {
+    /// Remembers the greatest value; only the owning thread may.
+    pub(crate) fn raise_to(&self, value: u64) {
         if self.get() < value {
             self.0.store(value, Relaxed);
         }
@@ -152,12 +153,38 @@ impl Actions {
     }
 }
 
+/// How full the fullest queue of each kind has ever been, against its bound.
+#[derive(Debug, Default)]
+pub(crate) struct Peaks {
+    /// Bytes of one connection's output that waited to be sent.
+    pub(crate) output_bytes: Counter,
+    /// Bytes that one connection had received and not taken.
+    pub(crate) input_bytes: Counter,
+    /// Changes that waited for one Mirror's client.
+    pub(crate) mirror_changes: Counter,
+    /// Keys that waited for one Listen's client.
+    pub(crate) listen_keys: Counter,
+}
+
+impl Peaks {
+    /// Name and peak of each.
+    pub(crate) fn all(&self) -> [(&'static str, &Counter); 4] {
+        [
+            ("output_bytes", &self.output_bytes),
+            ("input_bytes", &self.input_bytes),
+            ("mirror_changes", &self.mirror_changes),
+            ("listen_keys", &self.listen_keys),
+        ]
+    }
+}
+
 /// Everything that one worker counts.
 #[derive(Debug, Default)]
 pub(crate) struct Counters {
     pub(crate) bytes_sent: Counter,
     pub(crate) bytes_received: Counter,
     pub(crate) actions: Actions,
+    pub(crate) peaks: Peaks,
     legacy: [RequestCounters; legacy::Command::ALL.len()],
     neo: [RequestCounters; neo::Command::ALL.len()],
 }

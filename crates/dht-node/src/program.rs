@@ -17,12 +17,17 @@ use dht_daemon::pid_lock::{PidLock, PidLockError};
 use dht_daemon::signals::Signals;
 use dht_daemon::stats::StatsFile;
 use dht_daemon::{App, OptionSpec, args, build_info, fatal};
+use dht_protocol::neo::frame::{BODY_BYTES_MAX, HEADER_BYTES};
 
 use crate::config::NodeConfig;
 use crate::context::{Clock, UnixTime};
 use crate::control::{Control, StatsLog};
+use crate::counters::Counters;
 use crate::credentials;
+use crate::driver::RECEIVE_BYTES;
+use crate::handlers::{MIRROR_CHANGES_MAX, PENDING_KEYS_MAX};
 use crate::node::{Node, StartError};
+use crate::session::OUTPUT_BYTES_HIGH;
 use crate::shared::Shared;
 use crate::stats::Stats;
 
@@ -162,14 +167,14 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
     let clocks = (now as Clock, unix_time as UnixTime);
     let (mut node, listeners) = Node::start(config, credentials, accept_damaged, clocks)?;
     let sockets = command_sockets(config)?;
-    let node_shared = Arc::clone(&node.shared);
+    let (node_shared, counters) = (Arc::clone(&node.shared), node.counters());
     let stats_log = stats_file.map(|file| {
         let stats = Stats::new(Arc::clone(&node.shared), node.counters(), now());
         StatsLog { config: config.stats.clone(), file, stats }
     });
     log::info!(target: MAIN_LOG, "Starting DHT node --------------------------------");
     let command_sets =
-        [credential_commands(&node_shared), Commands::new().with_standard(&APP, logs)];
+        [own_commands(&node_shared, &counters), Commands::new().with_standard(&APP, logs)];
     let mut command_listeners = Vec::new();
     for (socket, commands) in sockets.iter().zip(command_sets) {
         if let Some(socket) = socket {
@@ -216,7 +221,7 @@ fn command_sockets(config: &NodeConfig) -> Result<[Option<CommandListener>; 2], 
 }
 
 /// Source: spec `node` 9.1.
-fn credential_commands(shared: &Shared) -> Commands<'_> {
+fn own_commands<'a>(shared: &'a Shared, counters: &'a [Arc<Counters>]) -> Commands<'a> {
     const NO_ARGUMENTS: &str = "Error: No command arguments expected\n";
     Commands::new()
         .with("update-credentials", |arguments| {
@@ -228,6 +233,7 @@ fn credential_commands(shared: &Shared) -> Commands<'_> {
                 Err(error) => format!("Error updating credentials: {error}\n"),
             }
         })
+        .with("queues", |_| queues(counters))
         .with("list-credentials", |arguments| {
             if !arguments.is_empty() {
                 return NO_ARGUMENTS.to_owned();
@@ -239,6 +245,23 @@ fn credential_commands(shared: &Shared) -> Commands<'_> {
             }
             reply
         })
+}
+
+/// How full the fullest queue of each kind has ever been: a line `name peak bound` for each. A
+/// connection's output may exceed its bound by one answer or one step of a stream.
+fn queues(counters: &[Arc<Counters>]) -> String {
+    let bounds = [
+        ("output_bytes", OUTPUT_BYTES_HIGH),
+        ("input_bytes", BODY_BYTES_MAX + HEADER_BYTES + RECEIVE_BYTES),
+        ("mirror_changes", MIRROR_CHANGES_MAX),
+        ("listen_keys", PENDING_KEYS_MAX),
+    ];
+    let peak = |name: &str| {
+        let peaks = counters.iter().flat_map(|worker| worker.peaks.all());
+        peaks.filter(|(other, _)| *other == name).map(|(_, peak)| peak.get()).max()
+    };
+    let line = |(name, bound)| format!("{name} {} {bound}\n", peak(name).unwrap_or(0));
+    bounds.map(line).concat()
 }
 
 /// Closes all connections and writes the dumps. The log lines are those of the original, whatever

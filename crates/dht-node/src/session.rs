@@ -110,6 +110,13 @@ impl Session {
         }
     }
 
+    /// There is no room for output: the streams take what would pile up elsewhere.
+    pub(crate) fn gather(&mut self, cx: &Context) {
+        if let Self::Neo(session) = self {
+            session.gather(cx);
+        }
+    }
+
     /// Executes what `input` holds and takes it from there, and steps the streams, as long as `out`
     /// has room.
     pub(crate) fn work(

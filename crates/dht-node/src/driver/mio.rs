@@ -9,7 +9,7 @@ use super::{ConnId, Ready, Received, Sent};
 
 /// Most bytes that one receive takes, and so the most that one connection gets done in one turn
 /// before the others have theirs.
-const RECEIVE_BYTES: usize = 64 * 1024;
+pub(crate) const RECEIVE_BYTES: usize = 64 * 1024;
 
 /// Most events that one wait reports; the others come with the next.
 const EVENTS_MAX: usize = 1024;

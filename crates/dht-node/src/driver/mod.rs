@@ -5,7 +5,7 @@
 
 mod mio;
 
-pub(crate) use self::mio::MioDriver;
+pub(crate) use self::mio::{MioDriver, RECEIVE_BYTES};
 
 /// Number of a connection within its worker; reused after the connection is gone.
 pub(crate) type ConnId = usize;

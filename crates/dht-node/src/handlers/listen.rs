@@ -13,7 +13,7 @@ use crate::context::{Context, writer};
 
 /// Most changed keys that wait for one Listen; beyond that changes are dropped, and logged.
 /// Source: spec `protocol-legacy` 3.
-const PENDING_KEYS_MAX: usize = 32_768;
+pub(crate) const PENDING_KEYS_MAX: usize = 32_768;
 
 /// What is gathered goes out ahead of its time when it reaches so many bytes.
 const HELD_BYTES_MAX: usize = 64 * 1024;
@@ -59,7 +59,10 @@ impl ListenStream {
             return Step::Done;
         }
         let finished = self.subscription.is_finished();
-        self.take_events();
+        // The rest of the last batch comes first, or a slow client's would grow without bound.
+        if self.pending.is_empty() {
+            self.take_events(cx);
+        }
         while let Some(key) = self.pending.pop() {
             self.hold(cx, key);
             if self.held.len() >= HELD_BYTES_MAX {
@@ -80,11 +83,12 @@ impl ListenStream {
         out.append(&mut self.held);
     }
 
-    fn take_events(&mut self) {
+    fn take_events(&mut self, cx: &Context) {
         self.subscription.drain(&mut self.events);
         self.pending.extend(self.events.drain(..).map(|event| match event {
             Event::Put(key) | Event::Removed(key) => key,
         }));
+        cx.counters.peaks.listen_keys.raise_to(self.pending.len() as u64);
         let dropped = self.subscription.take_dropped();
         if dropped > 0 {
             log::warn!(

@@ -17,6 +17,8 @@ use dht_types::Key;
 use super::{NeoStream, Step};
 use crate::context::Context;
 use crate::session::OUTPUT_BYTES_HIGH;
+pub(crate) use queue::REMOVALS_MAX as MIRROR_CHANGES_MAX;
+
 use queue::ChangeQueue;
 
 /// Most changes that wait between two turns of the worker, in the subscription.
@@ -126,7 +128,7 @@ impl MirrorStream {
             self.state.finished();
             return Step::Idle;
         }
-        self.take_changes();
+        self.take_changes(cx);
         self.look_at_the_clock(cx, id);
         if !self.state.is_running() {
             return Step::Idle;
@@ -145,9 +147,11 @@ impl MirrorStream {
         Step::Idle
     }
 
-    fn take_changes(&mut self) {
+    /// Takes the changes over from the subscription, whose room is for one turn of the worker.
+    pub(super) fn take_changes(&mut self, cx: &Context) {
         self.subscription.drain(&mut self.events);
         let lost = self.changes.extend(self.events.drain(..));
+        cx.counters.peaks.mirror_changes.raise_to(self.changes.len() as u64);
         if lost || self.subscription.take_dropped() > 0 {
             // What was lost comes back by a refresh.
             self.notice.due = true;

@@ -23,8 +23,8 @@ use dht_protocol::neo::suspendable::Reaction;
 use dht_protocol::neo::{self, Control, RequestId};
 
 pub(crate) use get_all::{GetAllStream, NeoGetAllStream};
-pub(crate) use listen::ListenStream;
-pub(crate) use mirror::MirrorStream;
+pub(crate) use listen::{ListenStream, PENDING_KEYS_MAX};
+pub(crate) use mirror::{MIRROR_CHANGES_MAX, MirrorStream};
 pub(crate) use update::UpdateWait;
 
 use crate::context::Context;
@@ -108,6 +108,13 @@ impl NeoStream {
             Self::GetHashRange | Self::Update(_) => Step::Idle,
             Self::GetAll(stream) => stream.step(cx, id, out),
             Self::Mirror(stream) => stream.step(cx, id, out),
+        }
+    }
+
+    /// There is no room for output: takes over what would pile up elsewhere.
+    pub(crate) fn gather(&mut self, cx: &Context) {
+        if let Self::Mirror(stream) = self {
+            stream.take_changes(cx);
         }
     }
 

@@ -48,6 +48,12 @@ impl NeoSession {
         }
     }
 
+    pub(crate) fn gather(&mut self, cx: &Context) {
+        if let Self::Open(open) = self {
+            open.gather(cx);
+        }
+    }
+
     pub(crate) fn work(
         &mut self,
         cx: &mut Context,

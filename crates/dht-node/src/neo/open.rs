@@ -246,6 +246,15 @@ impl Open {
         }
     }
 
+    /// The output has no room: the streams that were woken take what would pile up elsewhere.
+    pub(crate) fn gather(&mut self, cx: &Context) {
+        for id in &self.runnable {
+            if let Some(running) = self.streams.get_mut(id) {
+                running.stream.gather(cx);
+            }
+        }
+    }
+
     /// The connection is gone.
     pub(crate) fn close(&mut self, counters: &Counters) {
         for running in self.streams.drain().map(|(_, running)| running) {

@@ -60,6 +60,7 @@ fn dump(
         );
     }
     let took = clock().saturating_duration_since(began).as_secs_f64();
+    log::trace!(target: DUMP_LOG, "Dumped channel '{name}' in {took:.2}s");
     log::info!(
         target: DUMP_LOG,
         "Finished dumping channel '{name}' to disk, took {took:.2}s, wrote {} records, {} records \

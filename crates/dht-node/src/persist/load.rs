@@ -201,6 +201,7 @@ impl<'a> Load<'a> {
         };
         self.summary();
         let took = clock().saturating_duration_since(began).as_secs_f64();
+        log::trace!(target: DUMP_LOG, "Loaded channel '{name}' in {took:.2}s");
         let records = self.store.channel(name).map_or(0, |channel| channel.usage().records);
         log::info!(
             target: DUMP_LOG,

@@ -11,7 +11,7 @@ const CHANGES_MAX: usize = 262_144;
 
 /// Most changes that wait if nearly all of them are removals, which nothing but the queue
 /// remembers; 16 MiB of them.
-const REMOVALS_MAX: usize = 4 * CHANGES_MAX;
+pub(crate) const REMOVALS_MAX: usize = 4 * CHANGES_MAX;
 
 /// When the queue is full, earlier changes of a key that changed again are forgotten: the last one
 /// tells all. If that is not enough, the puts are forgotten too, for a refresh brings them back.
@@ -25,6 +25,10 @@ pub(super) struct ChangeQueue {
 }
 
 impl ChangeQueue {
+    pub(super) fn len(&self) -> usize {
+        self.changes.len()
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
