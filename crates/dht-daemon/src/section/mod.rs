@@ -38,6 +38,15 @@ pub struct ConfigError {
     pub hint: String,
 }
 
+/// Part of a message: what would break the line or the terminal is escaped.
+fn printable(text: &str) -> String {
+    let escaped = text.chars().map(|c| match c {
+        c if c.is_control() => c.escape_default().to_string(),
+        c => c.to_string(),
+    });
+    escaped.collect()
+}
+
 /// ` (hint)`, or nothing.
 fn hint_suffix(hint: &str) -> String {
     if hint.is_empty() { String::new() } else { format!(" ({hint})") }
@@ -127,15 +136,16 @@ impl<'a> Section<'a> {
         Err(self.error(key, problem, ""))
     }
 
-    /// An error about the value of a key, with its place.
+    /// An error about the value of a key, with its place. It is one line, whatever the value is.
     pub fn error(
         &self,
         key: &str,
-        problem: impl Into<String>,
-        hint: impl Into<String>,
+        problem: impl AsRef<str>,
+        hint: impl AsRef<str>,
     ) -> ConfigError {
         let place = self.place(self.ini.get(self.name, key));
-        ConfigError { place, problem: problem.into(), hint: hint.into() }
+        let [problem, hint] = [problem.as_ref(), hint.as_ref()].map(printable);
+        ConfigError { place, problem, hint }
     }
 
     /// Ends the reading: a key that nobody asked for is an error, or, if `loose`, a warning to be

@@ -30,6 +30,12 @@ fn bools_have_ten_words() {
 }
 
 #[test]
+fn an_error_is_one_line_whatever_the_value_is() {
+    let error = value::<bool>("yes\n\x1b[31m\tno").unwrap_err();
+    assert!(error.contains(r"(found 'yes\n\u{1b}[31m\tno', allowed: "), "{error}");
+}
+
+#[test]
 fn integers_have_signs_prefixes_and_bounds() {
     let good = [("0", 0), ("+7", 7), ("0x1F", 31), ("0X1f", 31), ("0b101", 5), ("0o17", 15)];
     for (text, expected) in good {
