@@ -31,8 +31,7 @@ pub(crate) fn at_start(
     Credentials::parse(account.as_bytes(), Path::new(FILE))
 }
 
-/// Whether there is a file to reload.
-pub(crate) fn is_there() -> bool {
+fn is_there() -> bool {
     Path::new(FILE).exists()
 }
 
