@@ -86,12 +86,14 @@ impl Header {
     /// Reads the header at the front of `input`; `None` asks for more bytes. A request body may
     /// have `body_bytes_max` bytes.
     pub fn peek(input: &[u8], body_bytes_max: usize) -> Result<Option<Self>, FrameError> {
-        let Some((header, _)) = input.split_first_chunk::<HEADER_BYTES>() else { return Ok(None) };
-        let [kind, len @ .., _] = *header;
-        if parity(header) != 0 {
+        let Some((&[kind, len @ .., parity_byte], _)) = input.split_first_chunk::<HEADER_BYTES>()
+        else {
+            return Ok(None);
+        };
+        let len = u64::from_le_bytes(len);
+        if parity(kind, len) != parity_byte {
             return Err(FrameError::Parity);
         }
-        let len = u64::from_le_bytes(len);
         let (kind, min, max) = match kind {
             1 => (FrameKind::Request, REQUEST_BODY_BYTES_MIN, body_bytes_max),
             2 => (FrameKind::Authentication, 0, AUTH_BODY_BYTES_MAX),
@@ -109,21 +111,14 @@ impl Header {
     pub const fn frame_bytes(self) -> usize {
         HEADER_BYTES + self.body_bytes
     }
-
-    fn encode(kind: FrameKind, body_bytes: usize) -> [u8; HEADER_BYTES] {
-        let mut header = [0; HEADER_BYTES];
-        header[0] = kind as u8;
-        header[1..9].copy_from_slice(&(body_bytes as u64).to_le_bytes());
-        header[9] = parity(&header);
-        header
-    }
 }
 
-/// XOR of the ten bytes.
-fn parity(header: &[u8; HEADER_BYTES]) -> u8 {
-    let [a, b, c, d, e, f, g, h, tail @ ..] = *header;
-    let folded = u64::from_le_bytes([a, b, c, d, e, f, g, h]) ^ u64::from(u16::from_le_bytes(tail));
-    folded.to_le_bytes().into_iter().fold(0, |parity, byte| parity ^ byte)
+/// XOR of the first nine header bytes.
+const fn parity(kind: u8, len: u64) -> u8 {
+    let len = len ^ len >> 32;
+    let len = len ^ len >> 16;
+    let [low, high, ..] = len.to_le_bytes();
+    kind ^ low ^ high
 }
 
 /// Takes one whole message from the front of `input`, as a node reads it. `None` asks for more
@@ -148,8 +143,11 @@ pub fn write_frame(out: &mut Vec<u8>, kind: FrameKind, body: impl FnOnce(&mut Wr
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
     body(&mut Writer::new(out));
-    let body_bytes = out.len() - start - HEADER_BYTES;
-    out[start..start + HEADER_BYTES].copy_from_slice(&Header::encode(kind, body_bytes));
+    let body_bytes = (out.len() - start - HEADER_BYTES) as u64;
+    let header = &mut out[start..start + HEADER_BYTES];
+    header[0] = kind as u8;
+    header[1..9].copy_from_slice(&body_bytes.to_le_bytes());
+    header[9] = parity(kind as u8, body_bytes);
 }
 
 /// Appends a message of a request to `out`; `payload` writes its payload in place.
@@ -162,16 +160,17 @@ pub fn write_message(out: &mut Vec<u8>, id: RequestId, payload: impl FnOnce(&mut
 
 /// Appends a message of a request whose payload is one byte: most that a node sends are such.
 pub fn write_byte(out: &mut Vec<u8>, id: RequestId, byte: u8) {
-    const BODY_BYTES: u8 = 9;
-    const { assert!(BODY_BYTES as usize == RequestId::BYTES + 1) };
-    const REQUEST: u8 = FrameKind::Request as u8;
-    let mut message = [0; HEADER_BYTES + BODY_BYTES as usize];
-    message[0] = REQUEST;
-    message[1] = BODY_BYTES;
-    message[9] = REQUEST ^ BODY_BYTES;
-    message[10..18].copy_from_slice(&id.get().to_le_bytes());
-    message[18] = byte;
-    out.extend_from_slice(&message);
+    const LEN: u8 = 9;
+    const KIND: u8 = FrameKind::Request as u8;
+    const { assert!(LEN as usize == RequestId::BYTES + 1) };
+    // Copied as a constant and then patched: nothing waits for bytes that were just stored.
+    const BLANK: [u8; HEADER_BYTES + LEN as usize] =
+        [KIND, LEN, 0, 0, 0, 0, 0, 0, 0, KIND ^ LEN, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    let start = out.len();
+    out.extend_from_slice(&BLANK);
+    let body = &mut out[start + HEADER_BYTES..];
+    body[..RequestId::BYTES].copy_from_slice(&id.get().to_le_bytes());
+    body[RequestId::BYTES] = byte;
 }
 
 #[cfg(test)]

@@ -125,7 +125,9 @@ mod tests {
              03 00 00 00 00 00 00 00 61 62 63",
         );
         assert_eq!(to_hex(&out), to_hex(&expected));
-        for (reply, code) in [(GetReply::NoRecord, 1), (GetReply::WrongNode, 3), (GetReply::Error, 4)] {
+        for (reply, code) in
+            [(GetReply::NoRecord, 1), (GetReply::WrongNode, 3), (GetReply::Error, 4)]
+        {
             out.clear();
             reply.write(id, &mut out);
             assert_eq!(out[18..], [code]);

@@ -149,7 +149,8 @@ mod tests {
 
     #[test]
     fn any_byte_but_zero_is_true_and_the_key_counts_only_when_continuing() {
-        let bytes = from_hex("80 0400000000000000 74657374 00 adde000000000000 02 0000000000000000");
+        let bytes =
+            from_hex("80 0400000000000000 74657374 00 adde000000000000 02 0000000000000000");
         let expected = GetAll { start_suspended: true, keys_only: true, ..PLAIN };
         assert_eq!(GetAll::decode(&mut Reader::new(&bytes)), Ok(expected));
     }

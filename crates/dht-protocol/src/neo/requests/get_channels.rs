@@ -8,9 +8,7 @@
 //!                  01                 error; the request is over
 //! ```
 
-use super::{
-    Arguments, ArgumentsError, DecodeError, Payload, Reader, Writer, array, message_end,
-};
+use super::{Arguments, ArgumentsError, DecodeError, Payload, Reader, Writer, array, message_end};
 
 /// Source: spec `protocol-neo` 12.1. Answered by [`GetChannelsMessage`]s.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@
 //! Address and port alone are most significant byte first. The request never ends by itself; a
 //! message of the client ends it without a word.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use core::net::{Ipv4Addr, SocketAddrV4};
 
 use dht_types::HashRange;
 
@@ -126,9 +126,7 @@ mod tests {
         let upper_half = HashRange::new(1 << 63, u64::MAX).expect("valid");
         check_payload(
             &HashRangeUpdate::NewNode(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 10101), upper_half),
-            &from_hex(
-                "01  7f 00 00 01  27 75  00 00 00 00 00 00 00 80  ff ff ff ff ff ff ff ff",
-            ),
+            &from_hex("01  7f 00 00 01  27 75  00 00 00 00 00 00 00 80  ff ff ff ff ff ff ff ff"),
         );
         check_payload(
             &HashRangeUpdate::ChangeHashRange(upper_half),

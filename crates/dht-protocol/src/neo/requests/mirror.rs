@@ -8,7 +8,7 @@
 //!                  08, key                  the record was deleted
 //!                  09, array batch          refreshed records; see `neo::batch`
 //!                  0b                       at least one change was lost
-//!                  0a                       the channel was removed; the client answers with an Ack
+//!                  0a                       the channel was removed; the client answers: Ack
 //!                  04                       Ack of a control message; see `neo::suspendable`
 //! ```
 

@@ -17,9 +17,9 @@ use payload::{message_end, statuses};
 use crate::wire::{DecodeError, Reader, Writer};
 
 macro_rules! requests {
-    ($($code:literal v $version:literal => $name:ident $(<$life:lifetime>)? in $module:ident;)*) => {
-        $(mod $module;)*
-        $(pub use $module::*;)*
+    ($($code:literal v $version:literal => $name:ident $(<$life:lifetime>)? in $file:ident;)*) => {
+        $(mod $file;)*
+        $(pub use $file::*;)*
 
         /// A request's code, the first byte of its first message.
         /// Source: spec `protocol-neo` 8.1; 0 means nothing.

@@ -8,7 +8,8 @@
 use dht_types::{ChannelName, Key};
 
 use super::{
-    Arguments, ArgumentsError, Reader, Writer, channel_and_key, encode_channel_and_key, message_end, statuses,
+    Arguments, ArgumentsError, Reader, Writer, channel_and_key, encode_channel_and_key,
+    message_end, statuses,
 };
 
 /// Source: spec `protocol-neo` 10.4. Answered by one [`RemoveReply`].

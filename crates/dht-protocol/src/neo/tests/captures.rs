@@ -1,6 +1,8 @@
 //! What the original client and node said to each other, byte by byte, with each side played by
 //! ours in turn.
 
+use std::collections::BTreeMap;
+
 use dht_testkit::{from_hex, testdata, to_hex};
 use dht_types::Key;
 
@@ -76,6 +78,15 @@ impl Capture {
     }
 }
 
+/// A node with the records that the original had when this capture began.
+fn prepared_node(name: &str) -> Node {
+    let mut node = Node::new();
+    if matches!(name, "util_neotest_get" | "util_neotest_update") {
+        node.channel("test").insert(Key(0), b"hello".to_vec());
+    }
+    node
+}
+
 #[test]
 fn our_node_says_what_the_original_said() {
     for name in CAPTURES {
@@ -91,10 +102,7 @@ fn our_node_says_what_the_original_said() {
         }
         assert_eq!(accepted.as_deref(), Some(capture.client_name()), "{name}");
 
-        let (mut node, mut sent, mut expected) = (Node::new(), Vec::new(), Vec::new());
-        if matches!(name, "util_neotest_get" | "util_neotest_update") {
-            node.channel("test").insert(Key(0), b"hello".to_vec());
-        }
+        let (mut node, mut sent, mut expected) = (prepared_node(name), Vec::new(), Vec::new());
         for line in capture.rest() {
             if line.from_client {
                 assert_eq!(to_hex(&sent), to_hex(&expected), "{name}");
@@ -105,6 +113,49 @@ fn our_node_says_what_the_original_said() {
         }
         assert_eq!(to_hex(&sent), to_hex(&expected), "{name}");
         assert_eq!(node.server.active_len(), 1, "{name}: GetHashRange alone runs for ever");
+    }
+}
+
+/// What a node sends for each request, in order; between requests there is none.
+fn by_request(mut sent: &[u8]) -> BTreeMap<RequestId, Vec<Vec<u8>>> {
+    let mut messages = BTreeMap::<_, Vec<_>>::new();
+    while let Some(frame) = frame::next_frame(&mut sent).expect("well formed") {
+        let mut r = Reader::new(frame.body);
+        let id = r.u64().ok().and_then(RequestId::new).expect("an id");
+        messages.entry(id).or_default().push(r.rest().to_vec());
+    }
+    assert!(sent.is_empty());
+    messages
+}
+
+#[test]
+fn our_node_says_the_same_however_the_bytes_arrive() {
+    for name in CAPTURES {
+        let capture = Capture::read(name);
+        let side = |from_client| {
+            let lines = capture.rest().iter().filter(|line| line.from_client == from_client);
+            lines.flat_map(|line| line.bytes.clone()).collect::<Vec<u8>>()
+        };
+        let (from_client, from_node) = (side(true), side(false));
+        let run = |pieces: &mut dyn Iterator<Item = &[u8]>| {
+            let (mut node, mut pending, mut sent) = (prepared_node(name), Vec::new(), Vec::new());
+            for piece in pieces {
+                pending.extend_from_slice(piece);
+                let mut input = &pending[..];
+                node.receive(&mut input, &mut sent).expect("a good client");
+                let left = input.len();
+                pending.drain(..pending.len() - left);
+            }
+            assert!(pending.is_empty());
+            sent
+        };
+        let bytewise = run(&mut from_client.chunks(1));
+        assert_eq!(to_hex(&bytewise), to_hex(&from_node), "{name}: byte by byte");
+        for at in 0..=from_client.len() {
+            let (first, second) = from_client.split_at(at);
+            let sent = run(&mut [first, second].into_iter());
+            assert_eq!(by_request(&sent), by_request(&from_node), "{name}: cut at {at}");
+        }
     }
 }
 
