@@ -16,6 +16,7 @@ use mio::{Events, Interest, Poll, Token};
 use slab::Slab;
 use socket2::{SockRef, TcpKeepalive};
 
+use crate::credentials;
 use crate::mailbox::{Accepted, Mailbox};
 use crate::session::Protocol;
 use crate::shared::Shared;
@@ -180,13 +181,22 @@ impl<'a> Control<'a> {
     fn handle_signals(&mut self) -> bool {
         let signals: Vec<Signal> = self.signals.drain().collect();
         if signals.contains(&Signal::Reopen) {
-            // Compat: nothing else is read again. A rotation of logs at night must not let a file
-            // come into force that somebody is still editing.
-            for error in self.logs.reopen() {
-                log::error!("{error}");
-            }
+            self.reload();
         }
         signals.contains(&Signal::Stop)
+    }
+
+    /// What SIGHUP asks for: log files opened anew, and the credentials read again, if there are any.
+    fn reload(&self) {
+        for error in self.logs.reopen() {
+            log::error!("{error}");
+        }
+        if !credentials::is_there() {
+            return;
+        }
+        if let Err(error) = credentials::reload(&self.shared) {
+            log::error!("The credentials stay as they were: {error}");
+        }
     }
 
     /// Something has happened at a listener, a command socket or a session there.

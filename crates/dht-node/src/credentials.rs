@@ -31,7 +31,8 @@ pub(crate) fn at_start(
     Credentials::parse(account.as_bytes(), Path::new(FILE))
 }
 
-fn is_there() -> bool {
+/// Whether there is a file to reload.
+pub(crate) fn is_there() -> bool {
     Path::new(FILE).exists()
 }
 
