@@ -138,9 +138,12 @@ fn active_and_handled(line: &mut StatsLine, group: &str, name: &str, counts: &Re
 }
 
 fn times(line: &mut StatsLine, group: &str, name: &str, timed: bool, counts: &RequestCounts) {
-    let timed_count = if timed { counts.handled } else { 0 };
-    // 0 / 0 is not a number, and is printed as the original prints it.
-    let mean = counts.total_micros as f64 / timed_count as f64;
+    // Compat: without a request the mean is not a number. A worker may have counted a request and
+    // not its time yet; then that time counts in the next line, be there a request or not.
+    let mean = match counts.handled {
+        handled if timed && handled > 0 => counts.total_micros as f64 / handled as f64,
+        _ => f64::NAN,
+    };
     line.nested(group, name, "mean_handled_time_micros", mean);
     for (bucket, count) in BUCKET_NAMES.iter().zip(counts.buckets) {
         line.item(format_args!("{group}/{name}/handled_{bucket}"), count);

@@ -204,7 +204,8 @@ impl PerformanceConfig {
         let write_flush_ms = section.or("write_flush_ms", 250_u32)?;
         let auth_timeout_ms = section.or("neo_auth_timeout_ms", 5000_u32)?;
         let config = Self {
-            write_flush_ms: section.at_least("write_flush_ms", write_flush_ms, 1)?,
+            // Compat: 0 is accepted. Here it means "at once", as near as a timer comes to it.
+            write_flush_ms: write_flush_ms.max(1),
             redist_memory_limit_multiplier: multiplier(&mut section)?,
             workers: section.or("workers", 0)?,
             neo_auth_timeout_ms: section.at_least("neo_auth_timeout_ms", auth_timeout_ms, 1)?,

@@ -139,10 +139,10 @@ fn limits_of_other_values_are_kept() {
         problem("[Options_Memory]\nbatch_size = 1023"),
         "Configuration key Options_Memory.batch_size is smaller than allowed minimum of 1024"
     );
+    assert_eq!(with("[Performance]\nwrite_flush_ms = 0").unwrap().performance.write_flush_ms, 1);
     for more in [
         "[Options_Memory]\nbatch_size = 2147483648",
         "[Options_Memory]\nsize_limit = -1",
-        "[Performance]\nwrite_flush_ms = 0",
         "[Performance]\nredist_memory_limit_mulitplier = 0",
         "[Performance]\nredist_memory_limit_mulitplier = nan",
         "[Performance]\nworkers = -1",
