@@ -137,7 +137,7 @@ impl Store {
         self.shards.reclaim(budget)
     }
 
-    /// Where the memory is. Takes each shard's lock, and goes through its spans: for statistics.
+    /// Where the memory is. Takes each shard's lock, and goes through its tables: for statistics.
     #[must_use]
     pub fn memory(&self) -> MemoryUse {
         let mut sum = MemoryUse::default();
@@ -145,9 +145,8 @@ impl Store {
             let shard = self.shards.lock(shard);
             let (heap, in_use) = (shard.heap(), shard.heap().in_use());
             sum.mapped += heap.mapped_bytes();
-            sum.touched += heap.touched_bytes();
             sum.records += in_use.record_bytes;
-            sum.index += in_use.index_bytes;
+            sum.index += shard.all_tables().map(|table| table.index_bytes() as u64).sum::<u64>();
             sum.large += in_use.large_bytes;
             sum.tables += shard.all_tables().map(|table| table.own_bytes() as u64).sum::<u64>();
         }

@@ -38,12 +38,9 @@ impl Sub for Usage {
 pub struct MemoryUse {
     /// Address space taken from the system for slots. Costs memory only where it was touched.
     pub mapped: u64,
-    /// The part of `mapped` that was handed out since it was last given back to the system: an
-    /// upper bound of what the system backs with memory, but for the rounding to its pages.
-    pub touched: u64,
     /// Slots of records in use.
     pub records: u64,
-    /// Index pages in use.
+    /// Index entries and the gaps between them.
     pub index: u64,
     /// Records too large for a slot.
     pub large: u64,

@@ -4,7 +4,7 @@
 //! bytes of a slot   8 ..= 512 in steps of 4     records
 //!                     ..= 1024 in steps of 8
 //!                     ..= 32 KiB in steps of 1/32 of the power of two below
-//!                  64 ..= 1024                  index pages, see `INDEX_SLOTS`
+//!                  64 ..= 4096, and 32 KiB      the entries of a segment, see `INDEX_SLOTS`
 //! ```
 //!
 //! A span is what a class takes from a region at a time: 64 KiB, or as many times two of it as it
@@ -20,8 +20,11 @@ pub(crate) const BLOCK_BYTES: usize = 64 << 10;
 /// A span has at most 2^4 blocks.
 const SPAN_BLOCKS_LOG2_MAX: u32 = 4;
 
-/// Entries (of 8 bytes) of an index page; the last one is the size of full pages.
-pub(crate) const INDEX_SLOTS: [usize; 12] = [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128];
+/// Sizes of index slots, in entries of 8 bytes. A segment with more entries than the last but one has
+/// a slot of the last size, and grows in it: the pages of the system that it does not reach yet cost
+/// nothing.
+pub(crate) const INDEX_SLOTS: [usize; 21] =
+    [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 4096];
 
 /// Records of up to 512 bytes: class = size / 4. The classes 0 and 1 stay unused.
 const FINE: usize = 512 / 4;
@@ -64,9 +67,10 @@ impl Class {
         } as u16)
     }
 
-    /// The class of an index page of so many entries, one of [`INDEX_SLOTS`].
+    /// The class for so many index entries, at most as many as the last of [`INDEX_SLOTS`].
     pub(crate) fn of_index(entries: usize) -> Self {
-        let at = INDEX_SLOTS.binary_search(&entries).expect("a size of index pages");
+        let at = INDEX_SLOTS.partition_point(|&slots| slots < entries);
+        assert!(at < INDEX_SLOTS.len(), "a segment has a largest capacity");
         Self((RECORD_CLASSES + at) as u16)
     }
 
@@ -149,7 +153,8 @@ mod tests {
         }
         for entries in INDEX_SLOTS {
             let shape = Class::of_index(entries).shape();
-            assert_eq!((shape.slot_bytes as usize, shape.blocks_log2), (entries * 8, 0));
+            assert_eq!(shape.slot_bytes as usize, entries * 8);
+            assert!(shape.slot_bytes.is_multiple_of(64), "slots start at cache lines");
         }
     }
 }

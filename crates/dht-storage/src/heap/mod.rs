@@ -1,4 +1,4 @@
-//! The memory of one shard: slots for the records and index pages of all its channels.
+//! The memory of one shard: slots for the records and indexes of all its channels.
 //!
 //! ```text
 //! slot reference, u32     | 0 | region: 11 bits | offset in the region in units of 4 bytes: 20 bits |
@@ -20,6 +20,8 @@ pub(crate) use class::INDEX_SLOTS;
 use class::{BLOCK_BYTES, CLASSES, Class, SLOT_BYTES_MAX};
 use region::{BLOCKS, REGION_BYTES, Region, SpanId};
 
+use std::ops::Range;
+
 use crate::raw;
 
 /// References have 31 bits for units of 4 bytes: 8 GiB in regions.
@@ -28,6 +30,8 @@ const REGIONS_MAX: usize = (8 << 30) / REGION_BYTES;
 const LARGE: u32 = 1 << 31;
 /// Large records of a shard; one less than fit, so that no reference has all bits set.
 const LARGE_MAX: usize = LARGE as usize - 1;
+/// A page of the system, or a multiple: only whole ones can be given back.
+const PAGE_BYTES: usize = 4096;
 /// Lines of a record that are fetched ahead, beside its first.
 const PREFETCHED_LINES: usize = 4;
 /// Units of 4 bytes in a region, and in a block.
@@ -38,7 +42,7 @@ const BLOCK_UNITS_LOG2: u32 = (BLOCK_BYTES / 4).ilog2();
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// Where a record or an index page lies.
+/// Where a record or an index lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotRef(pub(crate) u32);
 
@@ -68,13 +72,11 @@ pub(crate) struct HeapUse {
     pub(crate) slots: u64,
     /// Bytes of record slots in use.
     pub(crate) record_bytes: u64,
-    /// Bytes of index pages in use.
-    pub(crate) index_bytes: u64,
     /// Bytes of large records.
     pub(crate) large_bytes: u64,
 }
 
-/// Slots for records and index pages.
+/// Slots for records and indexes.
 pub(crate) struct Heap {
     regions: Vec<Option<Region>>,
     /// For each class the first span with room.
@@ -108,13 +110,6 @@ impl Heap {
         self.regions.iter().flatten().count() as u64 * REGION_BYTES as u64
     }
 
-    /// Bytes of slots that were handed out at least once since their span was empty: what the system
-    /// has to back with memory, but for the rounding to its pages.
-    pub(crate) fn touched_bytes(&self) -> u64 {
-        let spans = self.regions.iter().flatten().flat_map(Region::spans);
-        spans.map(|span| u64::from(span.bump) * u64::from(span.class.shape().slot_bytes)).sum()
-    }
-
     /// Takes a slot for a record of so many bytes.
     pub(crate) fn alloc_record(&mut self, bytes: usize) -> Result<SlotRef, Full> {
         if bytes <= SLOT_BYTES_MAX {
@@ -124,21 +119,22 @@ impl Heap {
         }
     }
 
-    /// Takes a slot for an index page of so many entries, one of [`INDEX_SLOTS`].
-    pub(crate) fn alloc_page(&mut self, entries: usize) -> Result<SlotRef, Full> {
+    /// Takes a slot for so many index entries, at most the last of [`INDEX_SLOTS`].
+    pub(crate) fn alloc_index(&mut self, entries: usize) -> Result<SlotRef, Full> {
         self.alloc(Class::of_index(entries))
     }
 
-    /// Whether the slot of a record is also the one that a record of `bytes` bytes would get.
-    pub(crate) fn is_slot_for(&self, slot: SlotRef, bytes: usize) -> bool {
-        match slot.large() {
-            Some(at) => self.large_bytes(at).len() == bytes,
-            None => {
-                let region = self.region(slot.region());
-                bytes <= SLOT_BYTES_MAX
-                    && region.span(region.head(slot.block())).class == Class::of_record(bytes)
-            }
-        }
+    /// Whether records of these lengths go to the same slots.
+    pub(crate) fn is_same_slot(old_bytes: usize, new_bytes: usize) -> bool {
+        old_bytes == new_bytes
+            || (old_bytes <= SLOT_BYTES_MAX
+                && new_bytes <= SLOT_BYTES_MAX
+                && Class::of_record(old_bytes) == Class::of_record(new_bytes))
+    }
+
+    /// Whether so many index entries go to the same slots as that many.
+    pub(crate) fn is_same_index_slot(old_entries: usize, new_entries: usize) -> bool {
+        Class::of_index(old_entries) == Class::of_index(new_entries)
     }
 
     /// The bytes from a slot's start on: its own, and for slots in regions whatever lies behind.
@@ -159,18 +155,29 @@ impl Heap {
         }
     }
 
-    /// The first `entries` entries of an index page, eight bytes each.
+    /// The first `entries` entries of an index slot, eight bytes each.
     #[inline]
-    pub(crate) fn page(&self, slot: SlotRef, entries: usize) -> &[[u8; 8]] {
-        let page = &self.region(slot.region()).bytes()[slot.offset()..][..entries * 8];
-        page.as_chunks().0
+    pub(crate) fn index(&self, slot: SlotRef, entries: usize) -> &[[u8; 8]] {
+        let index = &self.region(slot.region()).bytes()[slot.offset()..][..entries * 8];
+        index.as_chunks().0
     }
 
-    /// As [`Heap::page`].
+    /// As [`Heap::index`].
     #[inline]
-    pub(crate) fn page_mut(&mut self, slot: SlotRef, entries: usize) -> &mut [[u8; 8]] {
-        let page = &mut self.region_mut(slot.region()).bytes_mut()[slot.offset()..][..entries * 8];
-        page.as_chunks_mut().0
+    pub(crate) fn index_mut(&mut self, slot: SlotRef, entries: usize) -> &mut [[u8; 8]] {
+        let index = &mut self.region_mut(slot.region()).bytes_mut()[slot.offset()..];
+        index[..entries * 8].as_chunks_mut().0
+    }
+
+    /// Gives the memory of the entries of `range` in an index slot back to the system, as far as they
+    /// fill its pages. What they held is lost.
+    pub(crate) fn discard_index(&mut self, slot: SlotRef, range: Range<usize>) {
+        let bytes = (range.start * 8).next_multiple_of(PAGE_BYTES)..range.end * 8;
+        if bytes.start < bytes.end {
+            let offset = slot.offset();
+            let region = self.region_mut(slot.region());
+            region.discard(offset + bytes.start..offset + bytes.end);
+        }
     }
 
     /// Fetches the first cache lines of a record ahead; the processor expects the rest of a long one
@@ -274,17 +281,12 @@ impl Heap {
 
     /// Keeps the counters.
     fn count(&mut self, class: Class, is_more: bool) {
-        let bytes = u64::from(class.shape().slot_bytes);
-        let counter = if class.is_index() {
-            &mut self.in_use.index_bytes
-        } else {
-            &mut self.in_use.record_bytes
-        };
+        let bytes = if class.is_index() { 0 } else { u64::from(class.shape().slot_bytes) };
         if is_more {
-            *counter += bytes;
+            self.in_use.record_bytes += bytes;
             self.in_use.slots += 1;
         } else {
-            *counter -= bytes;
+            self.in_use.record_bytes -= bytes;
             self.in_use.slots -= 1;
         }
     }

@@ -9,6 +9,8 @@
 //! so that pages never reached cost nothing, and then whatever was freed: the freed slots form a
 //! list, each holding the reference of the next in its first four bytes.
 
+use std::ops::Range;
+
 use super::{SlotRef, class::BLOCK_BYTES, class::Class};
 use crate::raw::Pages;
 
@@ -120,11 +122,6 @@ impl Region {
         self.spans[head].as_mut().expect("a span is alive while something refers to it")
     }
 
-    /// All spans.
-    pub(super) fn spans(&self) -> impl Iterator<Item = &Span> {
-        self.spans.iter().flatten()
-    }
-
     /// Makes a span in the lowest free place; returns its first block, `None` if none is free.
     pub(super) fn open_span(&mut self, class: Class) -> Option<usize> {
         let blocks_log2 = class.shape().blocks_log2;
@@ -140,6 +137,11 @@ impl Region {
         self.lines[head..][..1 << blocks_log2].fill(u8::try_from(lines).unwrap_or(u8::MAX));
         self.spans[head] = Some(Span::new(class));
         Some(head)
+    }
+
+    /// Gives memory back to the system; what was there is lost.
+    pub(super) fn discard(&mut self, range: Range<usize>) {
+        self.pages.discard(range);
     }
 
     /// Gives the blocks of an empty span back, and their memory to the system.

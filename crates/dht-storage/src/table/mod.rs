@@ -28,8 +28,9 @@ use crate::{
 /// The most index entries that one operation moves.
 pub const ENTRIES_MOVED_MAX: usize = segment::CAPACITY_MAX;
 
-/// A segment that would have more entries than this is split.
-const SPLIT_AT: usize = 2048;
+/// A segment that would have more entries than this is split. A little less than fit, so that nearly
+/// all halves fit into half the capacity.
+const SPLIT_AT: usize = segment::CAPACITY_MAX / 32 * 27;
 
 /// Most bits of the directory: 4 MiB of it, enough for a billion records in a shard. A segment this
 /// deep grows up to its largest capacity, and then refuses entries; only keys chosen by someone who
@@ -80,6 +81,11 @@ impl Table {
             + self.directory.capacity() * size_of::<u32>()
     }
 
+    /// Bytes of its index in the heap.
+    pub(crate) fn index_bytes(&self) -> usize {
+        self.segments.iter().map(|segment| segment.capacity() * size_of::<Entry>()).sum()
+    }
+
     /// Looks a record up.
     #[inline]
     pub(crate) fn find(&self, heap: &Heap, tag: u32, low: u32) -> Option<Found> {
@@ -103,7 +109,7 @@ impl Table {
     /// Fetches the first lines of a record ahead; which one of a tag hardly ever matters.
     #[inline]
     pub(crate) fn prefetch_record(&self, heap: &Heap, tag: u32) {
-        if let Some((_, slot)) = self.segments[self.locate(tag)].guess(heap, tag) {
+        if let Some(slot) = self.segments[self.locate(tag)].guess(heap, tag) {
             heap.prefetch(slot);
         }
     }
@@ -135,9 +141,9 @@ impl Table {
         low: u32,
         value: &[u8],
     ) -> Result<(), Full> {
-        let old_bytes = self.value(heap, found).len() as u64;
+        let old_len = self.value(heap, found).len();
         let bytes = record::record_bytes(value.len());
-        if heap.is_slot_for(found.slot, bytes) {
+        if Heap::is_same_slot(record::record_bytes(old_len), bytes) {
             record::write(heap.bytes_mut(found.slot), low, value);
         } else {
             let slot = heap.alloc_record(bytes)?;
@@ -145,7 +151,7 @@ impl Table {
             self.segments[found.segment].set_slot(heap, found.position, slot);
             heap.free(found.slot);
         }
-        self.usage.value_bytes = self.usage.value_bytes - old_bytes + value.len() as u64;
+        self.usage.value_bytes = self.usage.value_bytes - old_len as u64 + value.len() as u64;
         Ok(())
     }
 
@@ -157,8 +163,8 @@ impl Table {
         let segment = &mut self.segments[found.segment];
         let mut moved = segment.remove(heap, found.position);
         if segment.is_sparse() {
-            let entries = segment.entries(heap, 0);
-            // A smaller segment needs a slot of a smaller size; without one it stays as it is.
+            let entries = segment.entries(heap, 0, segment.capacity());
+            // A smaller segment may need a slot of a smaller size; without one it stays as it is.
             if segment.rebuild(heap, segment.depth(), &entries).is_ok() {
                 moved += entries.len();
             }
@@ -168,20 +174,19 @@ impl Table {
 
     /// Returns the index pages of a table without records.
     pub(crate) fn free_index(&mut self, heap: &mut Heap) {
-        self.segments.drain(..).for_each(|mut segment| segment.free(heap));
+        self.segments.drain(..).for_each(|segment| segment.free(heap));
     }
 
     /// Takes up to `budget` positions of the index apart and frees their records; true when nothing
     /// is left. Only for a table that nobody looks into any more.
     pub(crate) fn dismantle(&mut self, heap: &mut Heap, at: &mut usize, budget: usize) -> bool {
-        let Some(segment) = self.segments.last_mut() else { return true };
-        for entry in segment.entries_at(heap, *at..*at + budget) {
+        let Some(segment) = self.segments.last() else { return true };
+        for entry in segment.entries(heap, *at, budget) {
             heap.free(entry.slot());
         }
         *at += budget;
         if *at >= segment.capacity() {
-            segment.free(heap);
-            self.segments.pop();
+            self.segments.pop().expect("the last one is there").free(heap);
             *at = 0;
         }
         self.segments.is_empty()
@@ -205,7 +210,7 @@ impl Table {
     /// Grows or splits a segment, the new entry included; returns how many entries were moved.
     fn make_room(&mut self, heap: &mut Heap, at: usize, entry: Entry) -> Result<usize, Full> {
         let segment = &mut self.segments[at];
-        let mut entries = segment.entries(heap, 1);
+        let mut entries = segment.entries(heap, 0, segment.capacity());
         entries.insert(entries.partition_point(|other| other.tag() <= entry.tag()), entry);
         let depth = segment.depth();
         if entries.len() > SPLIT_AT && depth < DEPTH_MAX {
@@ -221,7 +226,7 @@ impl Table {
         let depth = self.segments[at].depth() + 1;
         let bit = 1 << (32 - depth);
         let (zeros, ones) = entries.split_at(entries.partition_point(|e| e.tag() & bit == 0));
-        let mut sibling = Segment::build(heap, depth, ones)?;
+        let sibling = Segment::build(heap, depth, ones)?;
         if let Err(full) = self.segments[at].rebuild(heap, depth, zeros) {
             sibling.free(heap);
             return Err(full);

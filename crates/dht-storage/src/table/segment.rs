@@ -13,11 +13,10 @@
 //! line has eight entries, as many as a cache line: with a load of 7/8 at most, about seven in eight
 //! are in their home, where one comparison of the whole line finds them.
 //!
-//! The positions live in index pages of [`PAGE`] entries (a single smaller one while that is enough).
-//! A full segment gets one page more and spreads its entries anew; records are not touched by that.
+//! A full segment gets more positions and spreads its entries anew; records are not touched by that.
 #![expect(clippy::cast_possible_truncation, reason = "positions are at most CAPACITY_MAX")]
 
-use std::ops::{ControlFlow, Range};
+use std::ops::ControlFlow;
 
 use super::entry::Entry;
 use crate::{
@@ -26,24 +25,22 @@ use crate::{
     record,
 };
 
-/// Entries of a full index page.
-const PAGE: usize = INDEX_SLOTS[INDEX_SLOTS.len() - 1];
-const PAGES_MAX: usize = 32;
-
 /// Most positions of a segment, and so the most entries that one operation can move.
-pub(super) const CAPACITY_MAX: usize = PAGE * PAGES_MAX;
+pub(super) const CAPACITY_MAX: usize = INDEX_SLOTS[INDEX_SLOTS.len() - 1];
 
-/// One range of tags. It owns its pages; [`Segment::free`] returns them. In this order a look-up
-/// reads one cache line of it, or two.
-#[repr(C)]
+/// Positions by which a large segment grows: a page of the system.
+const GROWTH: usize = INDEX_SLOTS[INDEX_SLOTS.len() - 2];
+
+/// One range of tags. It owns its slot; [`Segment::free`] returns it. Kept small: the headers of all
+/// segments should stay in a near cache.
 pub(super) struct Segment {
+    slot: SlotRef,
     capacity: u16,
     /// Positions of lines that are homes, a multiple of [`LINE`].
     homes: u16,
     len: u16,
     /// Leading bits that all its tags share.
     depth: u8,
-    pages: [SlotRef; PAGES_MAX],
 }
 
 /// Where an entry was found.
@@ -57,9 +54,11 @@ pub(super) struct NoGap;
 impl Segment {
     /// A segment with these entries, which are in order and share `depth` bits.
     pub(super) fn build(heap: &mut Heap, depth: u8, entries: &[Entry]) -> Result<Self, Full> {
-        let pages = [SlotRef(0); PAGES_MAX];
-        let mut segment = Self { pages, capacity: 0, homes: 0, len: 0, depth };
-        segment.rebuild(heap, depth, entries)?;
+        let (capacity, homes) = layout(depth, entries)?;
+        let slot = heap.alloc_index(capacity)?;
+        let (capacity, homes, len) = (capacity as u16, homes as u16, entries.len() as u16);
+        let segment = Self { slot, capacity, homes, len, depth };
+        segment.place(heap, entries);
         Ok(segment)
     }
 
@@ -75,56 +74,57 @@ impl Segment {
         self.depth
     }
 
-    /// Returns its pages. The segment must not be used any more.
-    pub(super) fn free(&mut self, heap: &mut Heap) {
-        self.take_pages(heap, 0).expect("giving pages back needs no memory");
-        (self.capacity, self.homes, self.len) = (0, 0, 0);
+    /// Returns its slot.
+    pub(super) fn free(self, heap: &mut Heap) {
+        self.free_slot(heap);
+    }
+
+    /// A large slot may wait long for its next user: it keeps its first page only.
+    fn free_slot(&self, heap: &mut Heap) {
+        if self.capacity() > GROWTH {
+            heap.discard_index(self.slot, GROWTH..self.capacity());
+        }
+        heap.free(self.slot);
     }
 
     /// The entry with this tag whose record has this low part.
     #[inline]
     pub(super) fn find(&self, heap: &Heap, tag: u32, low: u32) -> Option<(Position, SlotRef)> {
-        let is_wanted = |slot: SlotRef| record::low(heap.bytes(slot)) == low;
-        match self.guess(heap, tag) {
-            Some((position, slot)) if is_wanted(slot) => Some((position, slot)),
-            _ => self.find_stepwise(heap, tag, is_wanted),
+        let entries = self.positions(heap);
+        let mut at = self.home(tag);
+        while let Some(line) = entries[at..].first_chunk::<LINE>() {
+            let mut mask = raw::tag_mask(line, tag);
+            while mask != 0 {
+                let position = at + mask.trailing_zeros() as usize;
+                let entry = Entry::read(entries[position]);
+                // The gaps look like the largest tag.
+                if !entry.is_empty() && record::low(heap.bytes(entry.slot())) == low {
+                    return Some((Position(position), entry.slot()));
+                }
+                mask &= mask - 1;
+            }
+            let last = Entry::read(line[LINE - 1]);
+            if last.is_empty() || last.tag() > tag {
+                return None;
+            }
+            at += LINE;
         }
+        None
     }
 
-    /// The first entry with this tag in the line that is its home.
+    /// The slot of an entry with this tag, if one is in the line that is its home.
     #[inline]
-    pub(super) fn guess(&self, heap: &Heap, tag: u32) -> Option<(Position, SlotRef)> {
-        let home = self.home(tag);
-        let line = self.page(heap, home / PAGE)[home % PAGE..].first_chunk::<LINE>()?;
+    pub(super) fn guess(&self, heap: &Heap, tag: u32) -> Option<SlotRef> {
+        let line = self.positions(heap)[self.home(tag)..].first_chunk::<LINE>()?;
         let at = raw::tag_mask(line, tag).trailing_zeros() as usize;
         let entry = Entry::read(*line.get(at)?);
-        // The gaps look like the largest tag.
-        (!entry.is_empty()).then_some((Position(home + at), entry.slot()))
-    }
-
-    fn find_stepwise(
-        &self,
-        heap: &Heap,
-        tag: u32,
-        is_wanted: impl Fn(SlotRef) -> bool,
-    ) -> Option<(Position, SlotRef)> {
-        let found = self.walk(heap, self.home(tag), |at, entry| {
-            if entry.is_empty() || entry.tag() > tag {
-                ControlFlow::Break(None)
-            } else if entry.tag() == tag && is_wanted(entry.slot()) {
-                ControlFlow::Break(Some((Position(at), entry.slot())))
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-        found.flatten()
+        (!entry.is_empty()).then_some(entry.slot())
     }
 
     /// Fetches the index line of a tag ahead.
     #[inline]
     pub(super) fn prefetch(&self, heap: &Heap, tag: u32) {
-        let home = self.home(tag);
-        raw::prefetch(&heap.bytes(self.pages[home / PAGE])[home % PAGE * 8..]);
+        raw::prefetch(self.positions(heap)[self.home(tag)..].as_flattened());
     }
 
     /// Calls `f` with each entry whose tag is at least `tag`, in order, until it breaks.
@@ -134,32 +134,23 @@ impl Segment {
         tag: u32,
         mut f: impl FnMut(Entry) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
-        let broke = self.walk(heap, self.home(tag), |_, entry| {
-            if entry.is_empty() || entry.tag() < tag { ControlFlow::Continue(()) } else { f(entry) }
-        });
-        broke.map_or(ControlFlow::Continue(()), ControlFlow::Break)
-    }
-
-    /// All entries, in order.
-    pub(super) fn entries(&self, heap: &Heap, room_for_more: usize) -> Vec<Entry> {
-        let mut entries = Vec::with_capacity(self.len() + room_for_more);
-        for page in 0..self.capacity().div_ceil(PAGE) {
-            let page = self.page(heap, page).iter().map(|&bytes| Entry::read(bytes));
-            entries.extend(page.filter(|entry| !entry.is_empty()));
+        let entries =
+            self.positions(heap)[self.home(tag)..].iter().map(|&bytes| Entry::read(bytes));
+        for entry in entries.filter(|entry| !entry.is_empty() && entry.tag() >= tag) {
+            f(entry)?;
         }
-        entries
+        ControlFlow::Continue(())
     }
 
-    /// The entries at the positions of `range`, gaps left out.
-    pub(super) fn entries_at(&self, heap: &Heap, range: Range<usize>) -> Vec<Entry> {
-        let positions = range.start..range.end.min(self.capacity());
-        let entries = positions.map(|at| Entry::read(self.page(heap, at / PAGE)[at % PAGE]));
-        entries.filter(|entry| !entry.is_empty()).collect()
+    /// The entries at `count` positions from `first` on, gaps left out.
+    pub(super) fn entries(&self, heap: &Heap, first: usize, count: usize) -> Vec<Entry> {
+        let entries = self.positions(heap).iter().map(|&bytes| Entry::read(bytes));
+        entries.skip(first).take(count).filter(|entry| !entry.is_empty()).collect()
     }
 
     /// Lets the entry at `position` refer to another slot.
     pub(super) fn set_slot(&self, heap: &mut Heap, position: Position, slot: SlotRef) {
-        let bytes = &mut self.page_mut(heap, position.0 / PAGE)[position.0 % PAGE];
+        let bytes = &mut self.positions_mut(heap)[position.0];
         *bytes = Entry::new(Entry::read(*bytes).tag(), slot).bytes();
     }
 
@@ -168,20 +159,14 @@ impl Segment {
         if !fits(self.len() + 1, self.capacity()) {
             return Err(NoGap);
         }
-        // The first position right of everything up to this tag, and the first gap from there on.
-        let mut place = None;
-        let gap = self.walk(heap, self.home(entry.tag()), |at, other| {
-            if other.is_empty() {
-                return ControlFlow::Break(at);
-            }
-            if place.is_none() && other.tag() > entry.tag() {
-                place = Some(at);
-            }
-            ControlFlow::Continue(())
-        });
-        let gap = gap.ok_or(NoGap)?;
-        let place = place.unwrap_or(gap);
-        self.shift_right(heap, place..gap, entry);
+        let home = self.home(entry.tag());
+        let entries = &mut self.positions_mut(heap)[home..];
+        let is_empty = |bytes: &[u8; 8]| Entry::read(*bytes).is_empty();
+        let gap = entries.iter().position(is_empty).ok_or(NoGap)?;
+        let is_larger = |bytes: &[u8; 8]| Entry::read(*bytes).tag() > entry.tag();
+        let place = entries[..gap].iter().position(is_larger).unwrap_or(gap);
+        entries.copy_within(place..gap, place + 1);
+        entries[place] = entry.bytes();
         self.len += 1;
         Ok(gap - place)
     }
@@ -189,20 +174,21 @@ impl Segment {
     /// Removes the entry at `position` and moves those behind it back as far as their homes allow;
     /// returns how many were moved.
     pub(super) fn remove(&mut self, heap: &mut Heap, Position(hole): Position) -> usize {
-        let stop = self.walk(heap, hole + 1, |at, entry| {
-            if entry.is_empty() || self.home(entry.tag()) == at {
-                ControlFlow::Break(at)
-            } else {
-                ControlFlow::Continue(())
-            }
-        });
-        let last = stop.unwrap_or(self.capacity()) - 1;
-        self.shift_left(heap, hole..last);
+        let stays = |(at, bytes): (usize, &[u8; 8])| {
+            let entry = Entry::read(*bytes);
+            entry.is_empty() || self.home(entry.tag()) == hole + 1 + at
+        };
+        let behind = &self.positions(heap)[hole + 1..];
+        let moved = behind.iter().enumerate().position(stays);
+        let moved = moved.unwrap_or(behind.len());
+        let entries = &mut self.positions_mut(heap)[hole..];
+        entries.copy_within(1..moved + 1, 0);
+        entries[moved] = Entry::EMPTY.bytes();
         self.len -= 1;
-        last - hole
+        moved
     }
 
-    /// Whether it has so few entries that smaller pages would do.
+    /// Whether it has so few entries that a smaller capacity would do.
     pub(super) fn is_sparse(&self) -> bool {
         2 * self.len() < self.capacity() && capacity_for(self.len()) < self.capacity()
     }
@@ -215,17 +201,14 @@ impl Segment {
         depth: u8,
         entries: &[Entry],
     ) -> Result<(), Full> {
-        let mut capacity = capacity_for(entries.len());
-        let homes = homes_for(capacity);
-        let end = positions(entries, depth, homes).last().map_or(0, |last| last + 1);
-        if end > capacity {
-            // Many equal tags at the very end. With the homes unchanged they fit as computed.
-            capacity = round_up(end);
+        let (capacity, homes) = layout(depth, entries)?;
+        if Heap::is_same_index_slot(self.capacity(), capacity) {
+            heap.discard_index(self.slot, capacity..self.capacity().max(capacity));
+        } else {
+            let slot = heap.alloc_index(capacity)?;
+            self.free_slot(heap);
+            self.slot = slot;
         }
-        if capacity > CAPACITY_MAX {
-            return Err(Full);
-        }
-        self.take_pages(heap, capacity)?;
         (self.capacity, self.homes) = (capacity as u16, homes as u16);
         (self.len, self.depth) = (entries.len() as u16, depth);
         self.place(heap, entries);
@@ -234,87 +217,12 @@ impl Segment {
 
     /// Writes the entries to their positions, and gaps between them.
     fn place(&self, heap: &mut Heap, entries: &[Entry]) {
-        let mut placed = positions(entries, self.depth, self.homes.into()).zip(entries).peekable();
-        for page in 0..self.capacity().div_ceil(PAGE) {
-            let bytes = self.page_mut(heap, page);
-            bytes.fill(Entry::EMPTY.bytes());
-            while let Some((at, entry)) = placed.next_if(|(at, _)| at / PAGE == page) {
-                bytes[at % PAGE] = entry.bytes();
-            }
+        let (depth, homes) = (self.depth, self.homes.into());
+        let bytes = self.positions_mut(heap);
+        bytes.fill(Entry::EMPTY.bytes());
+        for (at, entry) in spread(depth, entries, homes).zip(entries) {
+            bytes[at] = entry.bytes();
         }
-    }
-
-    /// Changes the pages to those of `capacity` positions. On [`Full`] nothing has changed; else the
-    /// contents are unspecified.
-    fn take_pages(&mut self, heap: &mut Heap, capacity: usize) -> Result<(), Full> {
-        let (old, new) = (self.capacity().div_ceil(PAGE), capacity.div_ceil(PAGE));
-        let is_same = |page| page_entries(self.capacity(), page) == page_entries(capacity, page);
-        let kept = (0..old.min(new)).take_while(|&page| is_same(page)).count();
-        let mut pages = self.pages;
-        for page in kept..new {
-            match heap.alloc_page(page_entries(capacity, page)) {
-                Ok(slot) => pages[page] = slot,
-                Err(full) => {
-                    pages[kept..page].iter().for_each(|&slot| heap.free(slot));
-                    return Err(full);
-                }
-            }
-        }
-        self.pages[kept..old].iter().for_each(|&slot| heap.free(slot));
-        self.pages = pages;
-        Ok(())
-    }
-
-    fn shift_right(&self, heap: &mut Heap, range: Range<usize>, entry: Entry) {
-        let (mut at, mut carry) = (range.start, entry.bytes());
-        while at <= range.end {
-            let (first, last) = (at % PAGE, (range.end - at + at % PAGE).min(PAGE - 1));
-            let page = self.page_mut(heap, at / PAGE);
-            let carried_on = page[last];
-            page.copy_within(first..last, first + 1);
-            page[first] = carry;
-            carry = carried_on;
-            at += last - first + 1;
-        }
-    }
-
-    /// Moves the entries behind `range.start` up to `range.end` one to the left, and leaves a gap at
-    /// the end.
-    fn shift_left(&self, heap: &mut Heap, range: Range<usize>) {
-        let mut at = range.start;
-        loop {
-            let (first, last) = (at % PAGE, (range.end - at + at % PAGE).min(PAGE - 1));
-            let (page, next) = (at / PAGE, at + last - first + 1);
-            let carry =
-                if next <= range.end { self.page(heap, page + 1)[0] } else { Entry::EMPTY.bytes() };
-            let page = self.page_mut(heap, page);
-            page.copy_within(first + 1..last + 1, first);
-            page[last] = carry;
-            if next > range.end {
-                return;
-            }
-            at = next;
-        }
-    }
-
-    /// Calls `f` with each position from `from` on and what is there, until it breaks.
-    #[inline]
-    fn walk<R>(
-        &self,
-        heap: &Heap,
-        from: usize,
-        mut f: impl FnMut(usize, Entry) -> ControlFlow<R>,
-    ) -> Option<R> {
-        let mut at = from;
-        while at < self.capacity() {
-            for &bytes in &self.page(heap, at / PAGE)[at % PAGE..] {
-                if let ControlFlow::Break(result) = f(at, Entry::read(bytes)) {
-                    return Some(result);
-                }
-                at += 1;
-            }
-        }
-        None
     }
 
     #[inline]
@@ -323,12 +231,13 @@ impl Segment {
     }
 
     #[inline]
-    fn page<'h>(&self, heap: &'h Heap, page: usize) -> &'h [[u8; 8]] {
-        heap.page(self.pages[page], page_entries(self.capacity(), page))
+    fn positions<'h>(&self, heap: &'h Heap) -> &'h [[u8; 8]] {
+        heap.index(self.slot, self.capacity())
     }
 
-    fn page_mut<'h>(&self, heap: &'h mut Heap, page: usize) -> &'h mut [[u8; 8]] {
-        heap.page_mut(self.pages[page], page_entries(self.capacity(), page))
+    #[inline]
+    fn positions_mut<'h>(&self, heap: &'h mut Heap) -> &'h mut [[u8; 8]] {
+        heap.index_mut(self.slot, self.capacity())
     }
 }
 
@@ -339,8 +248,8 @@ fn home(tag: u32, depth: u8, homes: usize) -> usize {
     ((u64::from(fraction) * homes as u64) >> 32) as usize / LINE * LINE
 }
 
-/// The positions of entries in order: each at its home, or right of the one before.
-fn positions(entries: &[Entry], depth: u8, homes: usize) -> impl Iterator<Item = usize> {
+/// The positions of entries in order: each in its home line, or right of the one before.
+fn spread(depth: u8, entries: &[Entry], homes: usize) -> impl Iterator<Item = usize> {
     let mut free_from = 0;
     entries.iter().map(move |entry| {
         let at = home(entry.tag(), depth, homes).max(free_from);
@@ -349,28 +258,23 @@ fn positions(entries: &[Entry], depth: u8, homes: usize) -> impl Iterator<Item =
     })
 }
 
-/// Whether so many entries may share so many positions: load at most 7/8.
-const fn fits(len: usize, capacity: usize) -> bool {
-    8 * len <= 7 * capacity
-}
-
-/// The smallest capacity for so many entries that leaves room for one more, and on large segments for
-/// a quarter of a page more: a segment that was just rebuilt is not rebuilt at once.
-fn capacity_for(len: usize) -> usize {
-    let room = (len / 32).clamp(1, PAGE / 4);
-    round_up((8 * (len + room)).div_ceil(7))
-}
-
-/// The next capacity that pages can make up.
-fn round_up(capacity: usize) -> usize {
-    match INDEX_SLOTS.iter().find(|&&slots| slots >= capacity) {
-        Some(&slots) => slots,
-        None => capacity.next_multiple_of(PAGE),
+/// The capacity that suits these entries, and how many of its positions are homes.
+fn layout(depth: u8, entries: &[Entry]) -> Result<(usize, usize), Full> {
+    let fits_all =
+        |capacity, homes| spread(depth, entries, homes).last().is_none_or(|last| last < capacity);
+    let mut capacity = capacity_for(entries.len());
+    while !fits_all(capacity, homes_for(capacity)) {
+        if capacity == CAPACITY_MAX {
+            // Keys chosen to meet in one place: a sorted array without a search aid holds them too.
+            return if entries.len() <= capacity { Ok((capacity, LINE)) } else { Err(Full) };
+        }
+        capacity = round_up(capacity + 1);
     }
+    Ok((capacity, homes_for(capacity)))
 }
 
-/// The positions of lines that are homes; those behind them take what overflows at the end. Where it
-/// does not suffice, the segment grows early.
+/// The positions of lines that are homes; those behind them take what overflows at the end. Where
+/// they do not suffice, the segment grows early.
 const fn homes_for(capacity: usize) -> usize {
     match capacity {
         0..64 => capacity,
@@ -379,9 +283,18 @@ const fn homes_for(capacity: usize) -> usize {
     }
 }
 
-/// Entries of a page of a segment.
-#[inline]
-const fn page_entries(capacity: usize, page: usize) -> usize {
-    let rest = capacity - page * PAGE;
-    if rest < PAGE { rest } else { PAGE }
+/// Whether so many entries may share so many positions: load at most 7/8.
+const fn fits(len: usize, capacity: usize) -> bool {
+    8 * len <= 7 * capacity
+}
+
+/// The smallest capacity for so many entries that leaves room for one more.
+fn capacity_for(len: usize) -> usize {
+    round_up((8 * (len + 1)).div_ceil(7)).min(CAPACITY_MAX)
+}
+
+/// The next capacity that there is.
+fn round_up(capacity: usize) -> usize {
+    let small = INDEX_SLOTS.iter().find(|&&slots| slots >= capacity && slots <= GROWTH);
+    small.copied().unwrap_or(capacity.next_multiple_of(GROWTH))
 }
