@@ -164,8 +164,8 @@ fn hint(kind: &ErrorKind) -> Option<&'static str> {
             Some("the node may be stopped or overloaded; --timeout allows more time")
         }
         ErrorKind::Closed | ErrorKind::Io(_) => Some(
-            "is it the legacy port of a node? it may also be stopping, or have too many \
-             connections; its log says which",
+            "it may have stopped, or have too many connections: its log says which. Or it is \
+             not the legacy port of a node",
         ),
         ErrorKind::Protocol(_) | ErrorKind::Batch(_) | ErrorKind::Unasked(_) => {
             Some("is it the legacy port of a node? the neo port is another, usually 100 above")

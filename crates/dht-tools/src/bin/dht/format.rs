@@ -74,13 +74,19 @@ pub(crate) fn escape(bytes: &[u8]) -> String {
 }
 
 fn push_hex(text: &mut String, bytes: &[u8]) {
-    text.extend(bytes.iter().map(|byte| format!("\\x{byte:02x}")));
+    for byte in bytes {
+        text.push_str("\\x");
+        text.extend(hex_digits(*byte));
+    }
 }
 
 fn to_hex(bytes: &[u8]) -> String {
+    bytes.iter().copied().flat_map(hex_digits).collect()
+}
+
+fn hex_digits(byte: u8) -> [char; 2] {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let digit = |nibble: u8| char::from(DIGITS[usize::from(nibble)]);
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    [byte >> 4, byte & 15].map(|nibble| char::from(DIGITS[usize::from(nibble)]))
 }
 
 /// The bytes of a hex text. The error says what is wrong.

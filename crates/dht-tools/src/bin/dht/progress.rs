@@ -5,7 +5,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Records between two looks at the terminal.
 const RECORDS_PER_UPDATE: u64 = 512;
@@ -42,13 +42,20 @@ impl Progress {
         };
         let template = match total {
             Some(_) => {
-                "{prefix} {wide_bar} {human_pos}/{human_len} records, {msg}, {per_sec}, {eta} left"
+                "{prefix} {wide_bar} {human_pos}/{human_len} records, {msg}, {rate}, {eta} left"
             }
-            None => "{prefix} {spinner} {human_pos} records, {msg}, {per_sec}",
+            None => "{prefix} {spinner} {human_pos} records, {msg}, {rate}",
         };
-        let style = ProgressStyle::with_template(template).expect("the templates are well formed");
-        let bar = ProgressBar::with_draw_target(total, target).with_style(style);
-        bar.set_prefix(what.to_owned());
+        let style = ProgressStyle::with_template(template)
+            .expect("the templates are well formed")
+            .with_key("rate", |state: &ProgressState, text: &mut dyn std::fmt::Write| {
+                // A rate that cannot be written is just not shown.
+                let _ = write!(text, "{:.0}/s", state.per_sec());
+            });
+        let bar = ProgressBar::with_draw_target(total, target)
+            .with_style(style)
+            .with_prefix(what.to_owned())
+            .with_message(HumanBytes(0).to_string());
         Self { bar, records: AtomicU64::new(0), bytes: AtomicU64::new(0) }
     }
 

@@ -171,10 +171,10 @@ fn confirm(session: &mut Session, channel: &ChannelName) -> Result<bool, Failure
         return Err(Failure::Usage(text));
     }
     let records = session.count_records(channel);
-    let records = records.map_or_else(|| "its".to_owned(), |records| records.to_string());
+    let records = records.map_or_else(|| "unknown".to_owned(), |records| records.to_string());
     let nodes = session.nodes().map(|node| node.node().to_string()).collect::<Vec<_>>().join(", ");
     let mut stderr = std::io::stderr();
-    let _ = write!(stderr, "Remove channel {channel} with {records} records from {nodes}? [y/N] ");
+    let _ = write!(stderr, "Remove channel {channel} (records: {records}) from {nodes}? [y/N] ");
     let _ = stderr.flush();
     let mut line = String::new();
     let read = stdin.lock().read_line(&mut line);
