@@ -33,6 +33,9 @@ pub(super) fn write(root: &Path, target: &str) -> Result<usize, String> {
 pub(super) fn of(root: &Path, target: &str) -> Result<Vec<Seed>, String> {
     let mut seeds = match target {
         "legacy_request" => from_captures(root, legacy_requests)?,
+        "neo_frame" => from_captures(root, neo_streams)?,
+        "neo_auth" => from_captures(root, neo_greetings)?,
+        "neo_request" => from_captures(root, neo_payloads)?,
         "lzo_decode" => from_captures(root, lzo_streams)?,
         "tcm_read" => files(&root.join("testdata/tcm"), ".tcm")?,
         _ => Vec::new(),
@@ -104,6 +107,59 @@ fn legacy_requests(chunks: &[Chunk<'_>]) -> Vec<Vec<u8>> {
     }
     requests.extend(connections.into_values());
     requests
+}
+
+/// All that either side of a neo connection sent, in one piece for each side, its version byte left
+/// out.
+fn neo_streams(chunks: &[Chunk<'_>]) -> Vec<Vec<u8>> {
+    neo_sides(chunks).into_iter().map(|side| side[1..].to_vec()).collect()
+}
+
+/// The version byte and the first messages of either side.
+fn neo_greetings(chunks: &[Chunk<'_>]) -> Vec<Vec<u8>> {
+    const GREETING_BYTES_MAX: usize = 256;
+    let sides = neo_sides(chunks).into_iter();
+    sides
+        .map(|mut side| {
+            side.truncate(GREETING_BYTES_MAX);
+            side
+        })
+        .collect()
+}
+
+/// The request messages of either side, in the shape that the target `neo_request` frames: id and
+/// length as a byte each, then the payload.
+fn neo_payloads(chunks: &[Chunk<'_>]) -> Vec<Vec<u8>> {
+    neo_sides(chunks).iter().map(|side| short_payloads(&side[1..])).collect()
+}
+
+fn neo_sides(chunks: &[Chunk<'_>]) -> Vec<Vec<u8>> {
+    let mut sides: BTreeMap<(&str, bool), Vec<u8>> = BTreeMap::new();
+    for chunk in chunks.iter().filter(|chunk| chunk.connection.starts_with("neo")) {
+        sides.entry((chunk.connection, chunk.from_client)).or_default().extend(&chunk.bytes);
+    }
+    sides.into_values().filter(|side| !side.is_empty()).collect()
+}
+
+/// `| type: u8 | length: u64 | parity: u8 | id: u64 | payload |` repeated; messages whose payload is
+/// longer than a byte can tell are left out.
+fn short_payloads(mut stream: &[u8]) -> Vec<u8> {
+    const HEADER_BYTES: usize = 10;
+    const ID_BYTES: usize = 8;
+    let mut short = Vec::new();
+    while let Some((header, rest)) = stream.split_at_checked(HEADER_BYTES) {
+        let length = header[1..9].try_into().map_or(0, u64::from_le_bytes);
+        let length = usize::try_from(length).unwrap_or(usize::MAX);
+        let Some((body, rest)) = rest.split_at_checked(length) else { return short };
+        stream = rest;
+        if let (1, Some((id, payload))) = (header[0], body.split_at_checked(ID_BYTES))
+            && let Ok(length) = u8::try_from(payload.len())
+        {
+            short.extend([id[0], length]);
+            short.extend(payload);
+        }
+    }
+    short
 }
 
 /// The compressed streams in batches, found by shape: `| n: u64 | size: u64 | n - 8 bytes |`, where
