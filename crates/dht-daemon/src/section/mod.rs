@@ -137,12 +137,7 @@ impl<'a> Section<'a> {
     }
 
     /// An error about the value of a key, with its place. It is one line, whatever the value is.
-    pub fn error(
-        &self,
-        key: &str,
-        problem: impl AsRef<str>,
-        hint: impl AsRef<str>,
-    ) -> ConfigError {
+    pub fn error(&self, key: &str, problem: impl AsRef<str>, hint: impl AsRef<str>) -> ConfigError {
         let place = self.place(self.ini.get(self.name, key));
         let [problem, hint] = [problem.as_ref(), hint.as_ref()].map(printable);
         ConfigError { place, problem, hint }
