@@ -160,6 +160,8 @@ impl Codec {
 struct ChannelCache {
     /// The store's generation that the entries belong to.
     generation: u64,
+    /// The one that was looked up last, and mostly is next.
+    last: Option<Arc<Channel>>,
     channels: FxHashMap<ChannelName, Arc<Channel>>,
 }
 
@@ -168,13 +170,23 @@ impl ChannelCache {
         let generation = shared.store.generation();
         if self.generation != generation {
             self.generation = generation;
+            self.last = None;
             self.channels.clear();
         }
-        if let Some(channel) = self.channels.get(name) {
+        if let Some(channel) = &self.last
+            && channel.name().as_str() == name
+        {
             return Some(Arc::clone(channel));
         }
-        let channel = shared.store.channel(name)?;
-        self.channels.insert(channel.name().clone(), Arc::clone(&channel));
+        let channel = match self.channels.get(name) {
+            Some(channel) => Arc::clone(channel),
+            None => {
+                let channel = shared.store.channel(name)?;
+                self.channels.insert(channel.name().clone(), Arc::clone(&channel));
+                channel
+            }
+        };
+        self.last = Some(Arc::clone(&channel));
         Some(channel)
     }
 }

@@ -6,6 +6,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
@@ -13,6 +14,7 @@ use dht_protocol::neo::requests::{ADMIN_NAME, UpdateMessage};
 use dht_protocol::neo::{
     CloseReason, Command, Control, Event, Message, Request, RequestId, RequestKind, Server,
 };
+use dht_storage::Channel;
 use dht_types::Key;
 use rustc_hash::FxHashMap;
 
@@ -277,17 +279,19 @@ fn end(cx: &Context, command: Command, began: Option<Instant>) -> Option<Instant
 
 /// Fetches index and record lines of all requests, so that their cache misses overlap.
 fn prefetch(cx: &mut Context, batch: &[Event<'_>]) {
-    let keys = || batch.iter().filter_map(record_of);
-    for (channel, key) in keys() {
-        if let Some(channel) = cx.channel(channel) {
-            channel.prefetch_index(key);
+    // Mostly they are about one channel: it is looked up once for each run of requests.
+    let mut channels = ArrayVec::<Arc<Channel>, BATCH_REQUESTS>::new();
+    let mut records = ArrayVec::<(usize, Key), BATCH_REQUESTS>::new();
+    for (name, key) in batch.iter().filter_map(record_of) {
+        if channels.last().is_none_or(|channel| channel.name().as_str() != name) {
+            let Some(channel) = cx.channel(name) else { continue };
+            channels.push(channel);
         }
+        records.push((channels.len() - 1, key));
     }
-    for (channel, key) in keys() {
-        if let Some(channel) = cx.channel(channel) {
-            channel.prefetch_record(key);
-        }
-    }
+    let records: ArrayVec<(&Channel, Key), BATCH_REQUESTS> =
+        records.iter().map(|&(at, key)| (&*channels[at], key)).collect();
+    cx.shared.store.prefetch(&records);
 }
 
 /// The record that a request is about, if it is about one.
