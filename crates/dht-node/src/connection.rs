@@ -121,6 +121,10 @@ impl Connection {
         if self.closing || !self.has_room() {
             self.input.extend_from_slice(received);
             self.session.gather(cx);
+            // Whatever called for this turn calls once: its work is owed as soon as there is room.
+            if self.progress == Progress::Idle {
+                self.progress = Progress::Streaming;
+            }
             return;
         }
         cx.peer = self.peer;

@@ -75,6 +75,8 @@ struct Listener {
     socket: TcpListener,
     protocol: Protocol,
     accept_at: Option<Instant>,
+    /// The last attempt failed, and has been logged: the next ones need not be.
+    failing: bool,
 }
 
 /// A peer at a command socket.
@@ -102,8 +104,13 @@ impl<'a> Control<'a> {
             poll.registry().register(listener, token, Interest::READABLE)?;
         }
         let [legacy, neo] = listeners;
-        let listeners = [(legacy, Protocol::Legacy), (neo, Protocol::Neo)]
-            .map(|(socket, protocol)| Listener { socket, protocol, accept_at: None });
+        let listeners =
+            [(legacy, Protocol::Legacy), (neo, Protocol::Neo)].map(|(socket, protocol)| Listener {
+                socket,
+                protocol,
+                accept_at: None,
+                failing: false,
+            });
         let mut signal_stream = UnixStream::from_std(signals.stream().try_clone()?);
         poll.registry().register(&mut signal_stream, SIGNALS, Interest::READABLE)?;
         let mut sockets = Vec::new();
@@ -216,7 +223,10 @@ impl<'a> Control<'a> {
         let protocol = self.listeners[at].protocol;
         for _ in 0..ACCEPTS_PER_TURN {
             match self.listeners[at].socket.accept() {
-                Ok((socket, peer)) => self.hand_over(socket, peer, protocol),
+                Ok((socket, peer)) => {
+                    self.listeners[at].failing = false;
+                    self.hand_over(socket, peer, protocol);
+                }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return None,
                     // The peer has given up already; the next one may not have.
@@ -224,7 +234,11 @@ impl<'a> Control<'a> {
                     | ErrorKind::ConnectionAborted
                     | ErrorKind::ConnectionReset => {}
                     _ => {
-                        log::error!("cannot accept a connection: {error}");
+                        if !std::mem::replace(&mut self.listeners[at].failing, true) {
+                            log::error!(
+                                "cannot accept connections, trying again and again: {error}"
+                            );
+                        }
                         return Some(ACCEPT_RETRY);
                     }
                 },

@@ -7,9 +7,9 @@ use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use dht_daemon::credentials::Credentials;
 use dht_daemon::fatal;
 use dht_dump::{Disk, DumpOptions, OsDisk};
+use dht_protocol::neo::credentials::Credentials;
 use dht_storage::{Store, StoreOptions};
 use socket2::{Domain, Socket, Type};
 

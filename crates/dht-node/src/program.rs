@@ -10,7 +10,6 @@ use std::time::{Instant, SystemTime};
 
 use dht_daemon::args::{EXIT_CONFIG_UNREADABLE, Options};
 use dht_daemon::command_socket::{BindError, CommandListener, Commands};
-use dht_daemon::credentials::CredentialsError;
 use dht_daemon::log::{Level, LogFileError, Logs};
 use dht_daemon::memory_lock::{self, MemoryLockError};
 use dht_daemon::pid_lock::{PidLock, PidLockError};
@@ -19,11 +18,13 @@ use dht_daemon::stats::StatsFile;
 use dht_daemon::{App, OptionSpec, args, build_info, fatal};
 use dht_protocol::neo::frame::{BODY_BYTES_MAX, HEADER_BYTES};
 
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
 use crate::config::NodeConfig;
 use crate::context::{Clock, UnixTime};
 use crate::control::{Control, StatsLog};
 use crate::counters::Counters;
-use crate::credentials;
+use crate::credentials::{self, FileError};
 use crate::driver::RECEIVE_BYTES;
 use crate::handlers::{MIRROR_CHANGES_MAX, PENDING_KEYS_MAX};
 use crate::node::{Node, StartError};
@@ -66,7 +67,7 @@ enum RunError {
     #[error(transparent)]
     Start(#[from] StartError),
     #[error(transparent)]
-    Credentials(#[from] CredentialsError),
+    Credentials(#[from] FileError),
     #[error(transparent)]
     CommandSocket(#[from] BindError),
     #[error("the main event loop failed: {0}")]
@@ -150,6 +151,7 @@ fn unix_time() -> u64 {
 }
 
 fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunError> {
+    raise_descriptor_limit();
     let signals = Signals::register().map_err(RunError::Signals)?;
     let stats_file =
         config.stats.file_name.as_ref().map(|path| StatsFile::open(path, logs)).transpose()?;
@@ -193,6 +195,16 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
     log::info!(target: MAIN_LOG, "Event loop exited");
     ran?;
     ended
+}
+
+/// As many open files as this user may have: each connection is one, and the usual limit allows a
+/// fifth of the connections that the configuration does.
+fn raise_descriptor_limit() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, ..limit };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        log::warn!("cannot raise the limit of open files: {error}");
+    }
 }
 
 /// One line each on what somebody who started the node without a configuration wants to know.

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
-use dht_daemon::credentials::Credentials;
 use dht_protocol::legacy;
+use dht_protocol::neo::credentials::Credentials;
 use dht_storage::{Store, Usage};
 use dht_types::HashRange;
 

@@ -59,11 +59,13 @@ impl ListenStream {
             return Step::Done;
         }
         let finished = self.subscription.is_finished();
-        // The rest of the last batch comes first, or a slow client's would grow without bound.
-        if self.pending.is_empty() {
-            self.take_events(cx);
-        }
-        while let Some(key) = self.pending.pop() {
+        loop {
+            // The rest of the last batch comes first, or a slow client's would grow without bound.
+            // The last look finds nothing: what is left in a subscription wakes nobody again.
+            if self.pending.is_empty() {
+                self.take_events(cx);
+            }
+            let Some(key) = self.pending.pop() else { break };
             self.hold(cx, key);
             if self.held.len() >= HELD_BYTES_MAX {
                 self.flush(out);
