@@ -256,9 +256,11 @@ fn get_batches(channel: &Channel, keys: &[u64], batch: usize) -> u64 {
 
 fn get_prefetched(channel: &Channel, keys: &[u64], batch: usize) -> u64 {
     let mut sum = 0;
+    let mut batched = Vec::with_capacity(batch);
     for keys in keys.chunks(batch) {
-        keys.iter().for_each(|&key| channel.prefetch_index(Key(key)));
-        keys.iter().for_each(|&key| channel.prefetch_record(Key(key)));
+        batched.clear();
+        batched.extend(keys.iter().map(|&key| Key(key)));
+        channel.prefetch(&batched);
         sum += get_each(channel, keys);
     }
     sum

@@ -11,16 +11,13 @@ use std::{
 use dht_types::{ChannelName, Key};
 
 use crate::{
+    batch::{self, BATCH},
     cursor::Cursor,
     events::{Event, Interest, Listeners, Subscription, Wake},
     mix::Place,
     shard::{Effect, Shard, Shards},
     usage::Usage,
 };
-
-/// Keys that [`Channel::prefetch`] and [`Channel::get_many`] take through their passes together: as
-/// many misses as a processor keeps in flight, and few enough to stay in its first cache.
-const BATCH: usize = 16;
 
 /// A handle on a channel. It stays valid when the channel is removed: then it has no records and
 /// takes none.
@@ -133,47 +130,28 @@ impl Channel {
     }
 
     /// Looks many records up, overlapping their cache misses, and calls `f` for each with its
-    /// position in `keys`, in order. As for [`Channel::get`], `f` must be short.
+    /// position in `keys`, in order. `f` runs under the locks of up to 16 shards: it must be short
+    /// and must not use the store.
     pub fn get_many(&self, keys: &[Key], mut f: impl FnMut(usize, Option<&[u8]>)) {
-        for (batch, keys) in keys.chunks(BATCH).enumerate() {
-            self.prefetch(keys);
-            for (at, &key) in keys.iter().enumerate() {
-                let at = batch * BATCH + at;
-                if self.get(key, |value| f(at, Some(value))).is_none() {
-                    f(at, None);
-                }
-            }
+        for (at, keys) in keys.chunks(BATCH).enumerate() {
+            let pairs = self.pairs(keys);
+            batch::get(&self.shards, &pairs[..keys.len()], |key, value| f(at * BATCH + key, value));
         }
     }
 
-    /// Fetches the cache lines of these records ahead, so that look-ups soon after find them: first
-    /// all index lines, then all record lines. Worth it from two keys on.
+    /// Fetches the cache lines of these records ahead, so that look-ups soon after find them. Worth
+    /// it from two keys on. See also [`Store::prefetch`](crate::Store::prefetch).
     pub fn prefetch(&self, keys: &[Key]) {
         for keys in keys.chunks(BATCH) {
-            keys.iter().for_each(|&key| self.prefetch_index(key));
-            keys.iter().for_each(|&key| self.prefetch_record(key));
+            batch::prefetch(&self.shards, &self.pairs(keys)[..keys.len()]);
         }
     }
 
-    /// The first pass of [`Channel::prefetch`], for batches that span channels: all index lines of a
-    /// batch should be asked for before the first record line is.
-    #[inline]
-    pub fn prefetch_index(&self, key: Key) {
-        let place = self.shards.mixer.place(key);
-        self.read(place.shard, |shard| {
-            shard.table(self.id)?.prefetch_index(shard.heap(), place.tag);
-            Some(())
-        });
-    }
-
-    /// The second pass of [`Channel::prefetch`].
-    #[inline]
-    pub fn prefetch_record(&self, key: Key) {
-        let place = self.shards.mixer.place(key);
-        self.read(place.shard, |shard| {
-            shard.table(self.id)?.prefetch_record(shard.heap(), place.tag);
-            Some(())
-        });
+    /// A batch of keys, each with this channel.
+    fn pairs(&self, keys: &[Key]) -> [(&Self, Key); BATCH] {
+        let mut pairs = [(self, Key(0)); BATCH];
+        pairs.iter_mut().zip(keys).for_each(|(pair, &key)| pair.1 = key);
+        pairs
     }
 
     /// Inserts or replaces a record. On an error nothing has changed.

@@ -3,7 +3,8 @@
 //! ```text
 //! store.rs     Store     channels by name                    events.rs  who is told of changes
 //!   channel.rs   Channel   get, put, remove, update, scan    cursor.rs  a position of a scan
-//!     shard.rs     Shard     a lock; heap and tables         mix.rs     key <-> shard, tag, low
+//!     batch.rs     many look-ups at a time                   mix.rs     key <-> shard, tag, low
+//!     shard.rs     Shard     a lock; heap and tables
 //!       table/       Table     one channel's index: directory, segments, entries
 //!       heap/        Heap      regions, spans, slots         record.rs  one record's bytes
 //!                                                            raw.rs     the only unsafe code
@@ -14,6 +15,7 @@
 //! its key, 1 to 5 of length, and the rounding of its slot. Nothing is ever moved in bulk: growth is a
 //! matter of one segment of at most [`ENTRIES_MOVED_MAX`] index entries.
 
+mod batch;
 mod channel;
 mod cursor;
 mod events;

@@ -12,14 +12,14 @@
 use std::{
     ops::ControlFlow,
     sync::{
-        Mutex, MutexGuard,
+        Mutex, MutexGuard, TryLockError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use crate::{
     channel::{Change, PutError},
-    heap::Heap,
+    heap::{Heap, SlotRef},
     mix::{Mixer, Place},
     record::{self, VALUE_BYTES_MAX},
     store::StoreOptions,
@@ -100,6 +100,16 @@ impl Shards {
     #[inline]
     pub(crate) fn lock(&self, shard: usize) -> MutexGuard<'_, Shard> {
         self.cells[shard].shard.lock().expect("a panic under this lock is our own bug")
+    }
+
+    /// Locks a shard to look into it, unless somebody else has it locked.
+    #[inline]
+    pub(crate) fn try_lock(&self, shard: usize) -> Option<MutexGuard<'_, Shard>> {
+        match self.cells[shard].shard.try_lock() {
+            Ok(guard) => Some(guard),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(_)) => panic!("a panic under this lock is our own bug"),
+        }
     }
 
     /// Runs a write to one shard under its lock.
@@ -206,6 +216,13 @@ impl Shard {
         let table = self.table(channel)?;
         let found = table.find(&self.heap, place.tag, place.low)?;
         Some(table.value(&self.heap, found))
+    }
+
+    /// The value of the record in a slot, if it has this low part.
+    #[inline]
+    pub(crate) fn value_at(&self, slot: SlotRef, low: u32) -> Option<&[u8]> {
+        let bytes = self.heap.bytes(slot);
+        (record::low(bytes) == low).then(|| record::value(bytes))
     }
 
     /// Reads a record, lets `decide` choose what becomes of it, and does that. On an error nothing

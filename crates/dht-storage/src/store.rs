@@ -5,10 +5,11 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use dht_types::ChannelName;
+use dht_types::{ChannelName, Key};
 use rustc_hash::FxHashMap;
 
 use crate::{
+    batch::{self, BATCH},
     channel::Channel,
     shard::Shards,
     usage::{MemoryUse, Usage},
@@ -129,6 +130,12 @@ impl Store {
     #[must_use]
     pub fn usage(&self) -> Usage {
         self.shards.usage()
+    }
+
+    /// Fetches the cache lines of records of any channels of this store ahead: worth it before two or
+    /// more look-ups that are known together, such as the requests of one read.
+    pub fn prefetch(&self, keys: &[(&Channel, Key)]) {
+        keys.chunks(BATCH).for_each(|keys| batch::prefetch(&self.shards, keys));
     }
 
     /// Frees the memory of up to about `budget` records of removed channels; true while there is

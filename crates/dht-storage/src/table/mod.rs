@@ -16,6 +16,7 @@ mod entry;
 mod scan;
 mod segment;
 
+pub(crate) use segment::IndexLine;
 use segment::{NoGap, Position, Segment};
 
 use self::entry::Entry;
@@ -100,18 +101,10 @@ impl Table {
         record::value(heap.bytes(found.slot))
     }
 
-    /// Fetches the index line of a tag ahead.
+    /// The index line in which a tag has its home.
     #[inline]
-    pub(crate) fn prefetch_index(&self, heap: &Heap, tag: u32) {
-        self.segments[self.locate(tag)].prefetch(heap, tag);
-    }
-
-    /// Fetches the first lines of a record ahead; which one of a tag hardly ever matters.
-    #[inline]
-    pub(crate) fn prefetch_record(&self, heap: &Heap, tag: u32) {
-        if let Some(slot) = self.segments[self.locate(tag)].guess(heap, tag) {
-            heap.prefetch(slot);
-        }
+    pub(crate) fn index_line<'h>(&self, heap: &'h Heap, tag: u32) -> IndexLine<'h> {
+        self.segments[self.locate(tag)].line(heap, tag)
     }
 
     /// Adds a record that is not there yet. On [`Full`] nothing has changed.

@@ -47,6 +47,26 @@ pub(super) struct Segment {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Position(usize);
 
+/// The entries of one cache line.
+pub(crate) struct IndexLine<'h>(&'h [[u8; 8]; LINE]);
+
+impl IndexLine<'_> {
+    /// Fetches it ahead.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        raw::prefetch(self.0.as_flattened());
+    }
+
+    /// The slot of the first entry here with this tag. That it is the wanted one is likely, not sure.
+    #[inline]
+    pub(crate) fn guess(&self, tag: u32) -> Option<SlotRef> {
+        let at = raw::tag_mask(self.0, tag).trailing_zeros() as usize;
+        let entry = Entry::read(*self.0.get(at)?);
+        // The gaps look like the largest tag.
+        (!entry.is_empty()).then_some(entry.slot())
+    }
+}
+
 /// There is no place for an entry: the segment is full, or has no gap right of the entry's place.
 #[derive(Debug)]
 pub(super) struct NoGap;
@@ -112,19 +132,11 @@ impl Segment {
         None
     }
 
-    /// The slot of an entry with this tag, if one is in the line that is its home.
+    /// The home line of a tag.
     #[inline]
-    pub(super) fn guess(&self, heap: &Heap, tag: u32) -> Option<SlotRef> {
-        let line = self.positions(heap)[self.home(tag)..].first_chunk::<LINE>()?;
-        let at = raw::tag_mask(line, tag).trailing_zeros() as usize;
-        let entry = Entry::read(*line.get(at)?);
-        (!entry.is_empty()).then_some(entry.slot())
-    }
-
-    /// Fetches the index line of a tag ahead.
-    #[inline]
-    pub(super) fn prefetch(&self, heap: &Heap, tag: u32) {
-        raw::prefetch(self.positions(heap)[self.home(tag)..].as_flattened());
+    pub(super) fn line<'h>(&self, heap: &'h Heap, tag: u32) -> IndexLine<'h> {
+        let line = self.positions(heap)[self.home(tag)..].first_chunk();
+        IndexLine(line.expect("a segment ends with a whole line"))
     }
 
     /// Calls `f` with each entry whose tag is at least `tag`, in order, until it breaks.
