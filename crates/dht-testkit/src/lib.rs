@@ -3,6 +3,7 @@
 
 mod golden;
 mod hex;
+pub mod legacy;
 mod node_process;
 mod rng;
 

@@ -269,6 +269,36 @@ impl Peer {
         bytes
     }
 
+    /// Receives a `u16`.
+    #[must_use]
+    pub fn receive_u16(&mut self) -> u16 {
+        u16::from_le_bytes(self.receive(2).try_into().expect("two bytes"))
+    }
+
+    /// Receives a `u32`, as a status is.
+    #[must_use]
+    pub fn receive_u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.receive(4).try_into().expect("four bytes"))
+    }
+
+    /// Receives a `u64`.
+    #[must_use]
+    pub fn receive_u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.receive(8).try_into().expect("eight bytes"))
+    }
+
+    /// Receives an array of the legacy protocol: its length, then its bytes.
+    #[must_use]
+    pub fn receive_array(&mut self) -> Vec<u8> {
+        let len = self.receive_u64().try_into().expect("a length that fits memory");
+        self.receive(len)
+    }
+
+    /// Says that no more bytes will be sent; answers can still be received.
+    pub fn finish_sending(&mut self) {
+        self.0.shutdown(std::net::Shutdown::Write).expect("still connected");
+    }
+
     /// Receives exactly the bytes of a hex text, or panics with what came instead.
     pub fn expect_hex(&mut self, hex: &str) {
         let expected = crate::from_hex(hex);
