@@ -31,6 +31,9 @@ const DOC: Step = Step {
     command: "cargo doc --workspace --no-deps",
     env: &[("RUSTDOCFLAGS", "-D warnings")],
 };
+/// Folders of modules that a macro declares: the tables of requests.
+const MACRO_MODULES: [&str; 2] =
+    ["crates/dht-protocol/src/legacy/requests", "crates/dht-protocol/src/neo/requests"];
 /// The command that the README gives to newcomers, word for word.
 const TEST: Step = Step { name: "test", command: "cargo test --workspace", env: &[] };
 
@@ -43,6 +46,9 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     let start = now();
     execute(root, &FMT)?;
     execute(root, &FMT_FUZZ)?;
+    timed("fmt requests", "rustfmt --check on the files of MACRO_MODULES", || {
+        fmt_macro_modules(root)
+    })?;
     timed("tidy", "cargo xtask tidy", || tidy::run(root))?;
     if installed(root, "cargo deny --version") {
         execute(root, &DENY)?;
@@ -54,6 +60,19 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     execute(root, &TEST)?;
     println!("ci: all steps passed in {}", seconds(start.elapsed()));
     Ok(())
+}
+
+/// Checks the files that `cargo fmt` does not see, because a macro declares their modules.
+fn fmt_macro_modules(root: &Path) -> Result<(), String> {
+    let mut rustfmt = command(root, "rustfmt --edition 2024 --check");
+    for folder in MACRO_MODULES {
+        let failed = |error| format!("{folder}: {error}");
+        for entry in std::fs::read_dir(root.join(folder)).map_err(failed)? {
+            rustfmt.arg(entry.map_err(failed)?.path());
+        }
+    }
+    let status = rustfmt.status().map_err(|error| format!("cannot start rustfmt: {error}"))?;
+    if status.success() { Ok(()) } else { Err(format!("rustfmt ended with {status}")) }
 }
 
 /// Runs one step with its output passed through and nothing to read.

@@ -52,8 +52,8 @@ impl Answer for Exists<'_> {
 mod tests {
     use dht_types::Key;
 
-    use super::super::tests::{check_answer, check_request};
     use super::super::Request;
+    use super::super::tests::{check_answer, check_request};
     use super::*;
 
     #[test]

@@ -53,8 +53,8 @@ impl Answer for Get<'_> {
 mod tests {
     use dht_types::Key;
 
-    use super::super::tests::{check_answer, check_request};
     use super::super::Request;
+    use super::super::tests::{check_answer, check_request};
     use super::*;
 
     #[test]

@@ -40,8 +40,8 @@ impl Answer for GetChannelSize<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check_answer, check_request};
     use super::super::Request;
+    use super::super::tests::{check_answer, check_request};
     use super::*;
 
     #[test]

@@ -56,8 +56,8 @@ impl Answer for GetNumConnections {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check_answer, check_request};
     use super::super::Request;
+    use super::super::tests::{check_answer, check_request};
     use super::*;
 
     #[test]

@@ -42,8 +42,8 @@ impl Answer for GetVersion {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check_answer, check_request};
     use super::super::Request;
+    use super::super::tests::{check_answer, check_request};
     use super::*;
 
     #[test]

@@ -44,8 +44,8 @@ impl Answer for Remove<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check_answer, check_request};
     use super::super::Request;
+    use super::super::tests::{check_answer, check_request};
     use super::*;
     use crate::legacy::Status;
 

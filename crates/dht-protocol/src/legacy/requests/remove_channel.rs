@@ -39,8 +39,8 @@ impl Answer for RemoveChannel<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{check_answer, check_request};
     use super::super::Request;
+    use super::super::tests::{check_answer, check_request};
     use super::*;
     use crate::legacy::Status;
 
