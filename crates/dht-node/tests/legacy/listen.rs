@@ -228,6 +228,30 @@ fn a_listener_that_reads_late_is_told_everything() {
     listening.assert_usable();
 }
 
+#[test]
+fn a_listener_that_does_not_read_loses_changes_over_the_bound_and_the_log_says_so() {
+    /// Most changes that wait; twice that, as one batch may be under way and one may be gathering.
+    const WAITING_MAX: usize = 2 * 32_768;
+    let node = Node::with(&workers(2));
+    let (mut listening, mut peer) = (listener(&node, "ch"), node.connect());
+    let fill: Vec<_> = (0..300).map(|record| legacy::put("ch", record, &[7; 60_000])).collect();
+    fill.iter().for_each(|put| assert_eq!(peer.ask(put), status::OK));
+    let changes: Vec<_> = (1_000..81_000).map(|record| legacy::put("ch", record, b"v")).collect();
+    changes.chunks(1_000).for_each(|some| all_ok(&mut peer, some));
+    assert_eq!(peer.ask(&legacy::remove_channel("ch")), status::OK);
+    let mut told = 0;
+    while !listening.receive_array().is_empty() {
+        let _ = listening.receive_array();
+        told += 1;
+    }
+    assert_eq!(listening.receive_array(), b"", "the end");
+    listening.assert_usable();
+    assert!((WAITING_MAX / 2..WAITING_MAX + fill.len()).contains(&told), "{told} were told");
+    let dir = node.stop();
+    let log = std::fs::read_to_string(dir.path().join("log/root.log")).expect("it has a log");
+    assert!(log.contains("hash buffer reached maximum length"));
+}
+
 /// Several writers put records with values of so many bytes; a listener hears of each once.
 fn writers_and_a_listener_agree(records: u64, value_bytes: usize) {
     let node = Node::with(&workers(4));
