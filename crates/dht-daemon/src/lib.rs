@@ -6,7 +6,7 @@
 //!     section     one section -> typed values; finds unknown keys; words every error
 //!       log       [LOG], [LOG.x]: loggers, appenders, layouts; backend of the `log` facade
 //!       stats     [STATS]: one line of name:value items every interval
-//! pid_lock  memory_lock  signals  command_socket  credentials: the rest of a daemon's life
+//! pid_lock  memory_lock  signals  command_socket: the rest of a daemon's life
 //! ```
 //!
 //! Nothing here knows a wire protocol, a store, or the sections of one application. Parsers are pure
@@ -18,7 +18,6 @@ mod app;
 pub mod args;
 pub mod build_info;
 pub mod command_socket;
-pub mod credentials;
 pub mod ini;
 pub mod log;
 pub mod memory_lock;

@@ -26,7 +26,7 @@ use crate::control::{Control, StatsLog};
 use crate::counters::Counters;
 use crate::credentials::{self, FileError};
 use crate::driver::RECEIVE_BYTES;
-use crate::handlers::{MIRROR_CHANGES_MAX, PENDING_KEYS_MAX};
+use crate::handlers::{MIRROR_CHANGES_MAX, MIRROR_EVENTS_MAX, PENDING_KEYS_MAX};
 use crate::node::{Node, StartError};
 use crate::session::OUTPUT_BYTES_HIGH;
 use crate::shared::Shared;
@@ -265,6 +265,7 @@ fn queues(counters: &[Arc<Counters>]) -> String {
     let bounds = [
         ("output_bytes", OUTPUT_BYTES_HIGH),
         ("input_bytes", BODY_BYTES_MAX + HEADER_BYTES + RECEIVE_BYTES),
+        ("mirror_events", MIRROR_EVENTS_MAX),
         ("mirror_changes", MIRROR_CHANGES_MAX),
         ("listen_keys", PENDING_KEYS_MAX),
     ];

@@ -224,7 +224,7 @@ fn text(bytes: &[u8]) -> String {
 }
 
 /// Without the white space of C's `isspace` at both ends.
-pub(crate) fn trim(mut bytes: &[u8]) -> &[u8] {
+fn trim(mut bytes: &[u8]) -> &[u8] {
     let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
     while let [first, rest @ ..] = bytes
         && is_space(first)

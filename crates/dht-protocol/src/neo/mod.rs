@@ -8,7 +8,8 @@
 //! client -> node   (id, control message or Update's second half)
 //! ```
 //!
-//! - [`frame`] cuts the stream into messages; [`auth`] opens a connection.
+//! - [`frame`] cuts the stream into messages; [`auth`] opens a connection, [`credentials`] has the
+//!   names and keys for that.
 //! - [`Server`] is a node's side of an open connection, [`Client`] the other.
 //! - [`requests`] has a file for each request: its arguments, its messages, their bytes.
 //! - [`suspendable`] is what GetAll and Mirror share: pause, resume, stop, and a clean end.
@@ -23,6 +24,7 @@ pub mod batch;
 pub mod client;
 mod codes;
 mod connection;
+pub mod credentials;
 pub mod frame;
 pub mod requests;
 pub mod suspendable;

@@ -4,50 +4,35 @@
 //! name:256 hex digits          one client a line; the last line may lack its end
 //! ```
 //!
-//! Any mistake refuses the whole file, so that a reload never leaves half a set in force.
+//! Any mistake refuses the whole file, so that a reload never leaves half a set in force. A node's
+//! file has all its clients, a client's file just itself; who reads the file is somebody else.
 //!
 //! Source: spec `file-formats` 4, `protocol-neo` 5.1.
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::fs::File;
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::ini::trim;
+use super::auth::{AuthKey, CLIENT_NAME_BYTES_MAX};
 
 /// Greatest size of a credentials file in bytes.
 pub const CREDENTIALS_BYTES_MAX: usize = 10_000_000;
-/// Greatest length of a client's name in bytes.
-pub const NAME_BYTES_MAX: usize = 100;
 /// Length of a key in bytes.
-pub const KEY_BYTES: usize = 128;
+pub const KEY_BYTES: usize = size_of::<AuthKey>();
 /// Length of a key's text in digits.
 const KEY_DIGITS: usize = 2 * KEY_BYTES;
 
-/// The clients that may connect. Never prints a key.
+/// Clients and their keys. Never prints a key.
 #[derive(Clone, Default, PartialEq, Eq)]
-pub struct Credentials(BTreeMap<String, [u8; KEY_BYTES]>);
+pub struct Credentials(BTreeMap<String, AuthKey>);
 
 /// Why a credentials file was refused.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialsError {
-    /// It cannot be read.
-    #[error(
-        "Cannot read key registry file {}: {source} (it needs one line `name:key` for each neo \
-         client, or to be empty; a key is made by `openssl rand -hex 128`)",
-        .file.display()
-    )]
-    Io {
-        /// The file.
-        file: PathBuf,
-        /// The system's reason.
-        source: io::Error,
-    },
     /// It has more than [`CREDENTIALS_BYTES_MAX`] bytes.
     #[error("Key registry file too large: {bytes} bytes")]
     TooLarge {
-        /// Its size, or what was read of it.
+        /// Its size, or how much of it is known.
         bytes: u64,
     },
     /// A line is wrong.
@@ -68,7 +53,7 @@ pub enum LineError {
     /// Nothing before the `:`.
     #[error("Empty name")]
     EmptyName,
-    /// More than [`NAME_BYTES_MAX`] bytes before the `:`.
+    /// More than [`CLIENT_NAME_BYTES_MAX`] bytes before the `:`.
     #[error("Name too long")]
     NameTooLong,
     /// A character that is not printable ASCII, or a blank.
@@ -104,22 +89,6 @@ impl Credentials {
         Ok(Self(clients))
     }
 
-    /// Reads and parses a file.
-    pub fn read(path: &Path) -> Result<Self, CredentialsError> {
-        let io = |source| CredentialsError::Io { file: path.to_owned(), source };
-        let mut bytes = Vec::new();
-        let file = File::open(path).map_err(io)?;
-        // One byte more than allowed, so that a longer file is noticed and never loaded whole.
-        (&file).take(CREDENTIALS_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(io)?;
-        match Self::parse(&bytes, path) {
-            Err(CredentialsError::TooLarge { bytes }) => {
-                let whole = file.metadata().map_or(bytes, |metadata| metadata.len());
-                Err(CredentialsError::TooLarge { bytes: whole.max(bytes) })
-            }
-            other => other,
-        }
-    }
-
     /// The clients' names, sorted.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
@@ -127,7 +96,7 @@ impl Credentials {
 
     /// The key of a client.
     #[must_use]
-    pub fn key(&self, name: &str) -> Option<&[u8; KEY_BYTES]> {
+    pub fn key(&self, name: &str) -> Option<&AuthKey> {
         self.0.get(name)
     }
 }
@@ -138,8 +107,24 @@ impl fmt::Debug for Credentials {
     }
 }
 
+/// Without the white space of C's `isspace` at both ends.
+fn trim(mut bytes: &[u8]) -> &[u8] {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    while let [first, rest @ ..] = bytes
+        && is_space(first)
+    {
+        bytes = rest;
+    }
+    while let [rest @ .., last] = bytes
+        && is_space(last)
+    {
+        bytes = rest;
+    }
+    bytes
+}
+
 /// Reads `name:key`; the line is trimmed.
-fn parse_line(line: &[u8]) -> Result<(String, [u8; KEY_BYTES]), LineError> {
+fn parse_line(line: &[u8]) -> Result<(String, AuthKey), LineError> {
     let colon = line.iter().position(|&byte| byte == b':');
     let (name, key) = colon.map_or((line, [].as_slice()), |at| (&line[..at], &line[at + 1..]));
     Ok((parse_name(trim(name))?, parse_key(trim(key))?))
@@ -149,7 +134,7 @@ fn parse_name(name: &[u8]) -> Result<String, LineError> {
     if name.is_empty() {
         return Err(LineError::EmptyName);
     }
-    if name.len() > NAME_BYTES_MAX {
+    if name.len() > CLIENT_NAME_BYTES_MAX {
         return Err(LineError::NameTooLong);
     }
     match name.iter().position(|byte| !byte.is_ascii_graphic()) {
@@ -158,7 +143,7 @@ fn parse_name(name: &[u8]) -> Result<String, LineError> {
     }
 }
 
-fn parse_key(digits: &[u8]) -> Result<[u8; KEY_BYTES], LineError> {
+fn parse_key(digits: &[u8]) -> Result<AuthKey, LineError> {
     if digits.len() != KEY_DIGITS {
         return Err(LineError::KeyLength(digits.len()));
     }
@@ -229,17 +214,10 @@ mod tests {
     }
 
     #[test]
-    fn a_huge_or_missing_file_is_refused() {
+    fn a_huge_file_is_refused() {
         let bytes = vec![b'\n'; CREDENTIALS_BYTES_MAX + 1];
         let error = Credentials::parse(&bytes, Path::new("x")).unwrap_err();
         assert_eq!(error.to_string(), "Key registry file too large: 10000001 bytes");
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("credentials");
-        File::create(&path).unwrap().set_len(12_345_678).unwrap();
-        let error = Credentials::read(&path).unwrap_err();
-        assert_eq!(error.to_string(), "Key registry file too large: 12345678 bytes");
-        let error = Credentials::read(Path::new("/nonexistent")).unwrap_err();
-        assert!(error.to_string().contains("/nonexistent: No such file"), "{error}");
     }
 
     #[test]
