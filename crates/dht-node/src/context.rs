@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use dht_protocol::legacy::batch::Compressor;
+use dht_protocol::neo::batch::RefreshBatch;
 use dht_protocol::wire::Writer;
 use dht_storage::{Channel, Notify, PutError};
 use dht_types::{ChannelName, Key};
@@ -54,6 +55,8 @@ pub(crate) struct Codec {
     pub(crate) compressor: Compressor,
     /// The records of a batch that was received.
     pub(crate) records: Vec<u8>,
+    /// The batch that a step of a Mirror's refresh fills; empty between steps.
+    pub(crate) refresh_batch: RefreshBatch,
 }
 
 /// Largest buffer for received records that is kept for the next batch, in bytes.
@@ -81,7 +84,11 @@ impl Context {
         clock: Clock,
         unix_time: UnixTime,
     ) -> Self {
-        let codec = Codec { compressor: Compressor::new(), records: Vec::new() };
+        let codec = Codec {
+            compressor: Compressor::new(),
+            records: Vec::new(),
+            refresh_batch: RefreshBatch::new(),
+        };
         let peer = SocketAddr::from(([0, 0, 0, 0], 0));
         let channels = ChannelCache::default();
         Self {

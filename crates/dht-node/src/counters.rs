@@ -160,6 +160,8 @@ pub(crate) struct Peaks {
     pub(crate) output_bytes: Counter,
     /// Bytes that one connection had received and not taken.
     pub(crate) input_bytes: Counter,
+    /// Changes that one Mirror found in its subscription.
+    pub(crate) mirror_events: Counter,
     /// Changes that waited for one Mirror's client.
     pub(crate) mirror_changes: Counter,
     /// Keys that waited for one Listen's client.
@@ -168,10 +170,11 @@ pub(crate) struct Peaks {
 
 impl Peaks {
     /// Name and peak of each.
-    pub(crate) fn all(&self) -> [(&'static str, &Counter); 4] {
+    pub(crate) fn all(&self) -> [(&'static str, &Counter); 5] {
         [
             ("output_bytes", &self.output_bytes),
             ("input_bytes", &self.input_bytes),
+            ("mirror_events", &self.mirror_events),
             ("mirror_changes", &self.mirror_changes),
             ("listen_keys", &self.listen_keys),
         ]

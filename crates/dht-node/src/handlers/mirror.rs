@@ -7,7 +7,6 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dht_protocol::neo::batch::RefreshBatch;
 use dht_protocol::neo::requests::{Mirror, MirrorMessage};
 use dht_protocol::neo::suspendable::Reaction;
 use dht_protocol::neo::{Control, Payload, RequestId, Suspendable};
@@ -19,10 +18,10 @@ use crate::context::Context;
 use crate::session::OUTPUT_BYTES_HIGH;
 pub(crate) use queue::REMOVALS_MAX as MIRROR_CHANGES_MAX;
 
-use queue::ChangeQueue;
+use queue::{ChangeQueue, Loss};
 
 /// Most changes that wait between two turns of the worker, in the subscription.
-const SUBSCRIPTION_EVENTS_MAX: usize = 1 << 20;
+pub(crate) const MIRROR_EVENTS_MAX: usize = 1 << 20;
 
 /// Most changes that one step sends.
 const CHANGES_PER_STEP: usize = 256;
@@ -49,6 +48,8 @@ pub(crate) struct MirrorStream {
     /// Reused for taking events out of the subscription.
     events: Vec<Event>,
     refresh: Refresh,
+    /// A round of the refresh has to follow when so many of the changes that wait are sent.
+    refresh_behind: Option<usize>,
     /// Changes sent since the last step of the refresh.
     changes_since_refresh: usize,
     notice: OverflowNotice,
@@ -60,7 +61,6 @@ struct Refresh {
     cursor: Option<Cursor>,
     /// Rounds that wait for it to end.
     rounds_waiting: u64,
-    batch: RefreshBatch,
     /// `None`: never by itself.
     period: Option<Duration>,
     next: Option<Instant>,
@@ -85,7 +85,7 @@ pub(super) fn neo(
     };
     let (mailbox, conn) = (Arc::clone(&cx.mailbox), cx.conn);
     let wake = Box::new(move || mailbox.wake_stream(conn, id.get()));
-    let subscription = channel.subscribe(Interest::All, SUBSCRIPTION_EVENTS_MAX, wake);
+    let subscription = channel.subscribe(Interest::All, MIRROR_EVENTS_MAX, wake);
     MirrorMessage::Started.write(id, out);
     let period = request.periodic_refresh_s;
     let period = (period > 0).then(|| Duration::from_secs(period.into()));
@@ -96,7 +96,6 @@ pub(super) fn neo(
     let refresh = Refresh {
         cursor: request.initial_refresh.then_some(Cursor::START),
         rounds_waiting: 0,
-        batch: RefreshBatch::new(),
         period,
         next,
     };
@@ -107,6 +106,7 @@ pub(super) fn neo(
         changes: ChangeQueue::default(),
         events: Vec::new(),
         refresh,
+        refresh_behind: None,
         changes_since_refresh: 0,
         notice: OverflowNotice::default(),
     })))
@@ -134,6 +134,10 @@ impl MirrorStream {
             return Step::Idle;
         }
         self.send_changes(cx, id, out);
+        if self.refresh_behind.is_some_and(|changes| changes == 0 || self.changes.is_empty()) {
+            self.refresh_behind = None;
+            self.refresh.ensure_round_ahead();
+        }
         let refresh_is_due =
             self.changes.is_empty() || self.changes_since_refresh >= CHANGES_PER_REFRESH_STEP;
         if refresh_is_due && out.len() < OUTPUT_BYTES_HIGH {
@@ -150,13 +154,20 @@ impl MirrorStream {
     /// Takes the changes over from the subscription, whose room is for one turn of the worker.
     pub(super) fn take_changes(&mut self, cx: &Context) {
         self.subscription.drain(&mut self.events);
-        let lost = self.changes.extend(self.events.drain(..));
-        cx.counters.peaks.mirror_changes.raise_to(self.changes.len() as u64);
-        if lost || self.subscription.take_dropped() > 0 {
-            // What was lost comes back by a refresh.
-            self.notice.due = true;
-            self.refresh.add_round();
+        let peaks = &cx.counters.peaks;
+        peaks.mirror_events.raise_to(self.events.len() as u64);
+        let mut loss = self.changes.extend(self.events.drain(..));
+        peaks.mirror_changes.raise_to(self.changes.len() as u64);
+        if self.subscription.take_dropped() > 0 {
+            loss = Loss::Any;
         }
+        // What was lost comes back by a refresh.
+        match loss {
+            Loss::None => return,
+            Loss::Puts => self.refresh.ensure_round_ahead(),
+            Loss::Any => self.refresh_behind = Some(self.changes.len()),
+        }
+        self.notice.due = true;
     }
 
     /// Starts the periodic refresh when it is time.
@@ -184,6 +195,7 @@ impl MirrorStream {
             }
             let Some(change) = self.changes.pop() else { return };
             self.changes_since_refresh += 1;
+            self.refresh_behind = self.refresh_behind.map(|changes| changes.saturating_sub(1));
             match change {
                 Event::Removed(key) => MirrorMessage::RecordDeleted(key).write(id, out),
                 Event::Put(key) => send_record(cx, &self.channel, key, id, out),
@@ -221,24 +233,30 @@ impl Refresh {
         }
     }
 
-    /// Fills and sends at most one batch.
+    /// Sees to it that a round starts after now. One that waits is enough for any number of losses,
+    /// so that they do not pile up while the client is paused.
+    const fn ensure_round_ahead(&mut self) {
+        if self.rounds_waiting == 0 {
+            self.add_round();
+        }
+    }
+
+    /// Fills and sends at most one batch. None is kept for the next step: changes that are sent in
+    /// between would be undone by what it holds.
     fn step(&mut self, cx: &mut Context, channel: &Channel, id: RequestId, out: &mut Vec<u8>) {
         let Some(cursor) = self.cursor else { return };
-        let (batch, forwarded) = (&mut self.batch, &cx.counters.actions.forwarded);
-        let mut full = false;
+        let (batch, forwarded) = (&mut cx.codec.refresh_batch, &cx.counters.actions.forwarded);
         self.cursor = channel.scan(cursor, REFRESH_RECORDS_PER_STEP, |key, value| {
-            full = !batch.add(key, value);
-            if full {
+            if !batch.add(key, value) {
                 return ControlFlow::Break(());
             }
             forwarded.record(value.len());
             ControlFlow::Continue(())
         });
-        let ended = self.cursor.is_none();
-        if full || ended && !self.batch.is_empty() {
-            self.batch.write(id, &mut cx.codec.compressor, out);
+        if !batch.is_empty() {
+            batch.write(id, &mut cx.codec.compressor, out);
         }
-        if ended && self.rounds_waiting > 0 {
+        if self.cursor.is_none() && self.rounds_waiting > 0 {
             self.rounds_waiting -= 1;
             self.cursor = Some(Cursor::START);
         }

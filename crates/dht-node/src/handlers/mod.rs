@@ -24,7 +24,7 @@ use dht_protocol::neo::{self, Control, RequestId};
 
 pub(crate) use get_all::{GetAllStream, NeoGetAllStream};
 pub(crate) use listen::{ListenStream, PENDING_KEYS_MAX};
-pub(crate) use mirror::{MIRROR_CHANGES_MAX, MirrorStream};
+pub(crate) use mirror::{MIRROR_CHANGES_MAX, MIRROR_EVENTS_MAX, MirrorStream};
 pub(crate) use update::UpdateWait;
 
 use crate::context::Context;

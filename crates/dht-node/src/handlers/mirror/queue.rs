@@ -13,15 +13,31 @@ const CHANGES_MAX: usize = 262_144;
 /// remembers; 16 MiB of them.
 pub(crate) const REMOVALS_MAX: usize = 4 * CHANGES_MAX;
 
-/// When the queue is full, earlier changes of a key that changed again are forgotten: the last one
+/// A long queue is folded once for so many changes, so that each of them pays for a few others at
+/// most, however little there is to fold.
+const CHANGES_PER_FOLD: usize = CHANGES_MAX / 2;
+
+/// When the queue is long, earlier changes of a key that changed again are forgotten: the last one
 /// tells all. If that is not enough, the puts are forgotten too, for a refresh brings them back.
 /// What is left are removals, one for each key. Only if there are more than [`REMOVALS_MAX`] of
 /// them is one lost.
 #[derive(Debug, Default)]
 pub(super) struct ChangeQueue {
     changes: VecDeque<Event>,
-    /// The queue is folded again when it is as long as this; 0 means [`CHANGES_MAX`].
-    fold_at: usize,
+    /// Changes that were added, or lost, since the queue was folded or empty.
+    since_fold: usize,
+}
+
+/// What a queue has forgotten and a refresh has to bring back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Loss {
+    /// Nothing.
+    None,
+    /// Puts, with all earlier changes of their keys: the refresh may begin at once.
+    Puts,
+    /// Anything. An earlier removal may still wait for a key whose put was lost: the refresh must
+    /// not begin before all that waits now is sent, or the removal would undo it.
+    Any,
 }
 
 impl ChangeQueue {
@@ -37,30 +53,31 @@ impl ChangeQueue {
     pub(super) fn pop(&mut self) -> Option<Event> {
         let change = self.changes.pop_front();
         if self.changes.is_empty() {
-            self.fold_at = 0;
+            self.since_fold = 0;
             self.changes.shrink_to(CHANGES_MAX / 64);
         }
         change
     }
 
-    /// Adds changes, in order. `true`: some were lost, and a refresh has to follow.
-    pub(super) fn extend(&mut self, changes: impl Iterator<Item = Event>) -> bool {
-        let mut lost = false;
+    /// Adds changes, in order.
+    pub(super) fn extend(&mut self, changes: impl Iterator<Item = Event>) -> Loss {
+        let mut loss = Loss::None;
         for change in changes {
-            if self.changes.len() >= self.fold_at.max(CHANGES_MAX) {
-                lost |= self.fold();
+            if self.changes.len() >= CHANGES_MAX && self.since_fold >= CHANGES_PER_FOLD {
+                loss = loss.max(self.fold());
             }
+            self.since_fold += 1;
             if self.changes.len() < REMOVALS_MAX {
                 self.changes.push_back(change);
             } else {
-                lost = true;
+                loss = Loss::Any;
             }
         }
-        lost
+        loss
     }
 
-    /// Makes room. `true`: changes were lost.
-    fn fold(&mut self) -> bool {
+    /// Makes room.
+    fn fold(&mut self) -> Loss {
         let mut seen = FxHashSet::default();
         let mut kept: VecDeque<Event> = VecDeque::new();
         for change in self.changes.drain(..).rev() {
@@ -73,9 +90,8 @@ impl ChangeQueue {
             kept.retain(|change| matches!(change, Event::Removed(_)));
         }
         self.changes = kept;
-        // Folding is worth its while again when there is twice as much.
-        self.fold_at = (2 * self.changes.len()).clamp(CHANGES_MAX, REMOVALS_MAX);
-        lost
+        self.since_fold = 0;
+        if lost { Loss::Puts } else { Loss::None }
     }
 }
 
@@ -99,7 +115,7 @@ mod tests {
     fn changes_come_out_in_order_and_repeated_ones_repeatedly() {
         let changes = [1, 2, 1, 1].map(|key| Event::Put(Key(key)));
         let mut queue = ChangeQueue::default();
-        assert!(!queue.extend(changes.into_iter()));
+        assert_eq!(queue.extend(changes.into_iter()), Loss::None);
         assert_eq!(drain(&mut queue), changes);
         assert!(queue.is_empty());
     }
@@ -108,7 +124,7 @@ mod tests {
     fn few_keys_never_overflow() {
         let mut queue = ChangeQueue::default();
         let many = (0..3 * CHANGES_MAX as u64).map(|i| Event::Put(Key(i % 1000)));
-        assert!(!queue.extend(many.chain([Event::Removed(Key(7))])));
+        assert_eq!(queue.extend(many.chain([Event::Removed(Key(7))])), Loss::None);
         assert!(queue.changes.len() <= CHANGES_MAX);
         let left = drain(&mut queue);
         assert_eq!(left.last(), Some(&Event::Removed(Key(7))));
@@ -123,7 +139,7 @@ mod tests {
             0 => Event::Removed(Key(i)),
             _ => Event::Put(Key(i)),
         });
-        assert!(queue.extend(mixed));
+        assert_eq!(queue.extend(mixed), Loss::Puts);
         let removed: Vec<Event> =
             drain(&mut queue).into_iter().filter(|c| matches!(c, Event::Removed(_))).collect();
         let expected: Vec<Event> = (0..count).step_by(3).map(|i| Event::Removed(Key(i))).collect();
@@ -133,9 +149,12 @@ mod tests {
     #[test]
     fn removals_are_bounded_too() {
         let mut queue = ChangeQueue::default();
-        let removals = (0..REMOVALS_MAX as u64 + 10).map(|i| Event::Removed(Key(i)));
-        assert!(queue.extend(removals), "the client is told");
+        // Many more than there is room for: a fold for each of them would take hours.
+        let removals = (0..2 * REMOVALS_MAX as u64).map(|i| Event::Removed(Key(i)));
+        assert_eq!(queue.extend(removals), Loss::Any, "the client is told");
         assert_eq!(queue.changes.len(), REMOVALS_MAX);
+        let put = queue.extend(std::iter::once(Event::Put(Key(0))));
+        assert_eq!(put, Loss::Any, "the removal that waits must not come behind its refresh");
     }
 
     #[test]
@@ -154,7 +173,7 @@ mod tests {
                     channel.insert(key);
                     Event::Put(key)
                 };
-                refresh |= queue.extend(std::iter::once(change));
+                refresh |= queue.extend(std::iter::once(change)) != Loss::None;
             }
             for change in drain(&mut queue) {
                 match change {
