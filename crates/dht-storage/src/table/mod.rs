@@ -15,6 +15,8 @@
 mod entry;
 mod scan;
 mod segment;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use segment::IndexLine;
 use segment::{NoGap, Position, Segment};
