@@ -2,6 +2,8 @@
 //! start, periodically, and whenever changes were lost.
 
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
