@@ -291,3 +291,45 @@ fn channels_are_listed_by_name_and_counted() {
     assert_eq!(names, ["a", "b"]);
     assert!(store.channel("c").is_none() && store.channel("a").is_some());
 }
+
+/// What a move of a hash range leaves behind: every span a little full.
+#[test]
+#[cfg_attr(miri, ignore = "too many records")]
+fn memory_that_became_sparse_is_given_back() {
+    for_seeds(4, |rng| {
+        let store = Store::new(StoreOptions { shard_bits: 0, seed: rng.next() });
+        let channels = ["a", "b"].map(|channel| store.channel_or_create(&name(channel)).unwrap());
+        let mut models = [BTreeMap::new(), BTreeMap::new()];
+        for key in (0..40_000).map(Key) {
+            let longest = *rng.pick(&[91, 120]);
+            let (at, value) = (rng.within(0..2), rng.bytes(90..longest));
+            put(&channels[at], key, &value);
+            models[at].insert(key, value);
+        }
+        let full = store.memory();
+        for (channel, model) in channels.iter().zip(&mut models) {
+            model.retain(|key, _| key.0 % 5 == 0 || !channel.remove(*key, Notify::No));
+        }
+        // Changes while the evacuation goes on.
+        for _ in 0..2_000 {
+            let key = Key(rng.below(40_000));
+            if rng.one_in(3) {
+                let value = rng.bytes(90..120);
+                put(&channels[0], key, &value);
+                models[0].insert(key, value);
+            } else {
+                assert_eq!(channels[0].remove(key, Notify::No), models[0].remove(&key).is_some());
+            }
+        }
+        while store.reclaim(rng.within(1..500)) {}
+        let sparse = store.memory();
+        assert!(sparse.touched < full.touched * 2 / 5, "{} of {}", sparse.touched, full.touched);
+        assert!(sparse.touched < sparse.records * 2, "{sparse:?}");
+        for (channel, model) in channels.iter().zip(&models) {
+            assert_agrees(channel, model, 100);
+        }
+        assert!(store.remove_channel("a") && store.remove_channel("b"));
+        while store.reclaim(1_000) {}
+        assert_eq!(store.memory(), Default::default(), "all memory went back");
+    });
+}

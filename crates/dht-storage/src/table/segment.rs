@@ -166,6 +166,13 @@ impl Segment {
         *bytes = Entry::new(Entry::read(*bytes).tag(), slot).bytes();
     }
 
+    /// Lets an entry, which is here, refer to another slot.
+    pub(super) fn replace(&self, heap: &mut Heap, entry: Entry, slot: SlotRef) {
+        let entries = &mut self.positions_mut(heap)[self.home(entry.tag())..];
+        let found = entries.iter_mut().find(|bytes| **bytes == entry.bytes());
+        *found.expect("the entry is here") = Entry::new(entry.tag(), slot).bytes();
+    }
+
     /// Inserts an entry behind those of its tag; returns how many it moved.
     pub(super) fn insert(&mut self, heap: &mut Heap, entry: Entry) -> Result<usize, NoGap> {
         if !fits(self.len() + 1, self.capacity()) {
