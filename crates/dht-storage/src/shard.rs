@@ -246,8 +246,7 @@ impl Shard {
     #[inline]
     pub(crate) fn get(&self, channel: usize, place: Place) -> Option<&[u8]> {
         let table = self.table(channel)?;
-        let found = table.find(&self.heap, place.tag, place.low)?;
-        Some(table.value(&self.heap, found))
+        table.find(&self.heap, place.tag, place.low).map(|(_, value)| value)
     }
 
     /// The value of the record in a slot, if it has this low part.
@@ -266,10 +265,9 @@ impl Shard {
         decide: impl FnOnce(Option<&[u8]>) -> Change<'v, R>,
     ) -> Result<(R, Effect), PutError> {
         let table = self.table(channel);
-        let found =
-            table.and_then(|table| Some((table, table.find(&self.heap, place.tag, place.low)?)));
-        let change = decide(found.map(|(table, found)| table.value(&self.heap, found)));
-        let found = found.map(|(_, found)| found);
+        let found = table.and_then(|table| table.find(&self.heap, place.tag, place.low));
+        let change = decide(found.map(|(_, value)| value));
+        let found = found.map(|(found, _)| found);
         match (change, found) {
             (Change::Keep(result), _) | (Change::Remove(result), None) => {
                 Ok((result, Effect::None))

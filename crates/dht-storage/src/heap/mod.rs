@@ -26,7 +26,7 @@ use region::{BLOCKS, REGION_BYTES, Region, SpanId};
 
 use std::ops::Range;
 
-use crate::raw;
+use crate::raw::{self, LINE};
 
 /// References have 31 bits for units of 4 bytes: 8 GiB in regions.
 const REGIONS_MAX: usize = (8 << 30) / REGION_BYTES;
@@ -178,6 +178,13 @@ impl Heap {
     pub(crate) fn index(&self, slot: SlotRef, entries: usize) -> &[[u8; 8]] {
         let index = &self.region(slot.region()).bytes()[slot.offset()..][..entries * 8];
         index.as_chunks().0
+    }
+
+    /// The cache line of an index slot that begins with this entry.
+    #[inline]
+    pub(crate) fn index_line(&self, slot: SlotRef, entry: usize) -> &[[u8; 8]; LINE] {
+        let line = self.region(slot.region()).bytes()[slot.offset() + entry * 8..].as_chunks().0;
+        line.first_chunk().expect("slots end with whole lines")
     }
 
     /// As [`Heap::index`].

@@ -107,36 +107,43 @@ impl Segment {
         heap.free(self.slot);
     }
 
-    /// The entry with this tag whose record has this low part.
+    /// The entry with this tag whose record has this low part, and that record's bytes.
     #[inline]
-    pub(super) fn find(&self, heap: &Heap, tag: u32, low: u32) -> Option<(Position, SlotRef)> {
-        let entries = self.positions(heap);
-        let mut at = self.home(tag);
-        while let Some(line) = entries[at..].first_chunk::<LINE>() {
+    pub(super) fn find<'h>(
+        &self,
+        heap: &'h Heap,
+        tag: u32,
+        low: u32,
+    ) -> Option<(Position, SlotRef, &'h [u8])> {
+        let mut start = self.home(tag);
+        loop {
+            let line = heap.index_line(self.slot, start);
             let mut mask = raw::tag_mask(line, tag);
             while mask != 0 {
-                let position = at + mask.trailing_zeros() as usize;
-                let entry = Entry::read(entries[position]);
+                let at = mask.trailing_zeros() as usize;
+                let entry = Entry::read(line[at]);
                 // The gaps look like the largest tag.
-                if !entry.is_empty() && record::low(heap.bytes(entry.slot())) == low {
-                    return Some((Position(position), entry.slot()));
+                if entry.is_empty() {
+                    return None;
+                }
+                let record = heap.bytes(entry.slot());
+                if record::low(record) == low {
+                    return Some((Position(start + at), entry.slot(), record));
                 }
                 mask &= mask - 1;
             }
+            start += LINE;
             let last = Entry::read(line[LINE - 1]);
-            if last.is_empty() || last.tag() > tag {
+            if last.is_empty() || last.tag() > tag || start == self.capacity() {
                 return None;
             }
-            at += LINE;
         }
-        None
     }
 
     /// The home line of a tag.
     #[inline]
     pub(super) fn line<'h>(&self, heap: &'h Heap, tag: u32) -> IndexLine<'h> {
-        let line = self.positions(heap)[self.home(tag)..].first_chunk();
-        IndexLine(line.expect("a segment ends with a whole line"))
+        IndexLine(heap.index_line(self.slot, self.home(tag)))
     }
 
     /// Calls `f` with each entry whose tag is at least `tag`, in order, until it breaks.
