@@ -4,7 +4,10 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use dht_client::{
     Error, NodeAddress, NodesFile,
-    blocking::legacy::{Cluster, Connection, Timeouts, Warning},
+    blocking::{
+        Timeouts, Warning,
+        legacy::{Cluster, Connection},
+    },
 };
 use dht_protocol::legacy::{Answer, Arguments};
 use dht_types::{ChannelName, Key};
