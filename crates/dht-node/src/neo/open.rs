@@ -20,6 +20,7 @@ use dht_storage::Channel;
 use dht_types::Key;
 use rustc_hash::FxHashMap;
 
+use crate::alarms::Alarm;
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::handlers::{NeoStream, Step, neo as handle};
@@ -83,6 +84,12 @@ impl Open {
         {
             self.runnable.push_back(id);
         }
+    }
+
+    /// Whether a stream waits for this alarm.
+    pub(crate) fn awaits(&self, alarm: &Alarm) -> bool {
+        let running = RequestId::new(alarm.stream).and_then(|id| self.streams.get(&id));
+        running.is_some_and(|running| running.stream.awaits(alarm.at))
     }
 
     pub(crate) fn work(
