@@ -49,7 +49,9 @@ fn text(path: &Path) -> String {
 
 fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).expect("our folder");
-    entries.map(|entry| entry.expect("readable").file_name().into_string().unwrap()).collect()
+    entries
+        .map(|entry| entry.expect("readable").file_name().into_string().expect("ASCII"))
+        .collect()
 }
 
 /// A dump of one record, 1 -> "one", byte by byte.

@@ -46,7 +46,7 @@ pub(crate) enum Ended {
 }
 
 /// Ends the event loop when it is dropped, also by a panic.
-pub(crate) struct WakeOnDrop(Waker);
+pub(crate) struct WakeOnDrop(Arc<Waker>);
 
 impl Drop for WakeOnDrop {
     fn drop(&mut self) {
@@ -62,6 +62,8 @@ pub(crate) struct Control<'a> {
     signals: Signals,
     /// Registered with `poll` in the place of what `signals` reads.
     _signal_stream: UnixStream,
+    /// Kept until the loop has ended: an event of a waker that is gone does not arrive.
+    _waker: Arc<Waker>,
     logs: &'a Logs,
     stats_log: Option<StatsLog>,
     socket: Option<UnixListener>,
@@ -94,18 +96,19 @@ impl<'a> Control<'a> {
         if let Some(socket) = &mut socket {
             poll.registry().register(socket, COMMANDS, Interest::READABLE)?;
         }
-        let waker = WakeOnDrop(Waker::new(poll.registry(), DUMPER)?);
+        let waker = Arc::new(Waker::new(poll.registry(), DUMPER)?);
         let control = Self {
             poll,
             signals,
             _signal_stream: signal_stream,
+            _waker: Arc::clone(&waker),
             logs,
             stats_log,
             socket,
             commands,
             sessions: Slab::new(),
         };
-        Ok((control, waker))
+        Ok((control, WakeOnDrop(waker)))
     }
 
     /// Runs until a signal says stop or the dumping thread ends.

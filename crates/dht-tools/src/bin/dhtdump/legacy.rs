@@ -4,11 +4,10 @@ use dht_client::{
     NodeAddress,
     blocking::legacy::{Connection, Timeouts},
 };
-use dht_dump::DiskError;
 use dht_protocol::legacy::requests::GetChannels;
-use dht_types::{ChannelName, Key};
+use dht_types::ChannelName;
 
-use crate::source::{NodeError, RecordsError, Source};
+use crate::source::{NodeError, RecordsError, Source, Take};
 
 /// A connection to the legacy port.
 pub(crate) struct LegacySource(Connection);
@@ -34,11 +33,7 @@ impl Source for LegacySource {
         Ok(self.0.call(&GetChannels)?)
     }
 
-    fn records(
-        &mut self,
-        channel: &ChannelName,
-        take: &mut dyn FnMut(Key, &[u8]) -> Result<(), DiskError>,
-    ) -> Result<(), RecordsError> {
+    fn records(&mut self, channel: &ChannelName, take: &mut Take<'_>) -> Result<(), RecordsError> {
         let node_error = |error| RecordsError::Node(Box::new(error));
         for record in self.0.get_all(channel).map_err(node_error)? {
             let (key, value) = record.map_err(node_error)?;

@@ -7,6 +7,9 @@ use dht_types::{ChannelName, Key};
 /// What a node, or the way to it, did wrong. It is logged, and what failed is tried again later.
 pub(crate) type NodeError = Box<dyn std::error::Error + Send + Sync>;
 
+/// What is done with each record; if it fails, no more are wanted.
+pub(crate) type Take<'a> = dyn FnMut(Key, &[u8]) -> Result<(), DiskError> + 'a;
+
 /// One node, asked for everything it has. A protocol is one implementation; the tests have a node
 /// that fails on demand.
 ///
@@ -23,11 +26,7 @@ pub(crate) trait Source: Send {
     fn channels(&mut self) -> Result<Vec<String>, NodeError>;
 
     /// Gives every record of a channel to `take`, until that fails.
-    fn records(
-        &mut self,
-        channel: &ChannelName,
-        take: &mut dyn FnMut(Key, &[u8]) -> Result<(), DiskError>,
-    ) -> Result<(), RecordsError>;
+    fn records(&mut self, channel: &ChannelName, take: &mut Take<'_>) -> Result<(), RecordsError>;
 }
 
 /// Why the records of a channel did not all arrive where they were to.

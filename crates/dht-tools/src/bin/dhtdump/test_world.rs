@@ -9,14 +9,14 @@ use std::{
 };
 
 use dht_client::NodeAddress;
-use dht_dump::{DiskError, DumpOptions, Entry, OsDisk, open_dump};
+use dht_dump::{DumpOptions, Entry, OsDisk, open_dump};
 use dht_types::{ChannelName, Key};
 use tempfile::TempDir;
 
 use crate::{
     clock::Clock,
     cycle::Cycle,
-    source::{NodeError, RecordsError, Source},
+    source::{NodeError, RecordsError, Source, Take},
 };
 
 /// What a node answers to one question.
@@ -131,11 +131,7 @@ impl Source for ScriptedSource {
         }
     }
 
-    fn records(
-        &mut self,
-        _channel: &ChannelName,
-        take: &mut dyn FnMut(Key, &[u8]) -> Result<(), DiskError>,
-    ) -> Result<(), RecordsError> {
+    fn records(&mut self, _channel: &ChannelName, take: &mut Take<'_>) -> Result<(), RecordsError> {
         let (records, end) = match self.answer() {
             Answer::Away => (&[][..], Err("away".into())),
             Answer::Records(records) => (records, Ok(())),
