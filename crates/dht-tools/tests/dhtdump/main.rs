@@ -1,7 +1,7 @@
 //! `dhtdump` as a process, against real nodes and one that answers by rote.
 //!
-//! As the tests of `dht`, this test program becomes the node when it is started as one, with `-c`. A
-//! word on the command line runs only the tests whose names contain it.
+//! As the tests of `dht`, this test program becomes the node when it is started as one, with `-c`.
+//! A word on the command line runs only the tests whose names contain it.
 
 mod daemon;
 mod oneshot;

@@ -35,8 +35,8 @@ pub(crate) struct DumpConfig {
 impl DumpConfig {
     /// Reads and checks all sections. If `loose`, an unknown key is a warning, not an error.
     ///
-    /// Compat: the original fills a struct from `[Stats]` and never looks at it. Here it is a section
-    /// that nobody knows, so nothing in it is an error.
+    /// Compat: the original fills a struct from `[Stats]` and never looks at it. Here it is a
+    /// section that nobody knows, so nothing in it is an error.
     pub(crate) fn from_ini(ini: &Ini, app_name: &str, loose: bool) -> Result<Self, ConfigError> {
         let mut warnings = Vec::new();
         let node = node(ini, loose, &mut warnings)?;

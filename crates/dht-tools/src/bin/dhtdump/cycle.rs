@@ -166,8 +166,8 @@ impl Cycle {
         }
     }
 
-    /// Writes the dump of one channel and puts it in its place; whatever happens, no temporary file
-    /// remains.
+    /// Writes the dump of one channel and puts it in its place; whatever happens, no temporary
+    /// file remains.
     fn write_dump(&mut self, channel: &ChannelName) -> Result<ChannelEnd, DiskError> {
         let mut writer = DumpWriter::create(&self.disk, &self.data_dir, channel, self.options)?;
         let stats = &self.stats;
@@ -190,9 +190,9 @@ impl Cycle {
         }
     }
 
-    /// Whether a channel was removed while it was read. The stream of its records ends as if nothing
-    /// had happened, and a dump put in its place now would bring the channel back. If the node does
-    /// not answer, the dump is kept: the next cycle will know.
+    /// Whether a channel was removed while it was read. The stream of its records ends as if
+    /// nothing had happened, and a dump put in its place now would bring the channel back. If the
+    /// node does not answer, the dump is kept: the next cycle will know.
     fn is_gone(&mut self, channel: &ChannelName) -> bool {
         let names = self.source.channels();
         names.is_ok_and(|names| names.iter().all(|name| *name != **channel))

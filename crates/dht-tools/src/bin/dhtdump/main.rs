@@ -1,5 +1,5 @@
-//! `dhtdump`: reads all of one node's data again and again, and keeps it as dump files that the node
-//! loads when it starts. See `dhtdump --help`.
+//! `dhtdump`: reads all of one node's data again and again, and keeps it as dump files that the
+//! node loads when it starts. See `dhtdump --help`.
 //!
 //! ```text
 //! main.rs         from the command line to the exit code

@@ -1,12 +1,10 @@
 //! What comes next, and when: a state machine without clock, random numbers or I/O of its own.
 //!
 //! ```text
-//!             failed: 2 s                              failed: retry_wait
-//!              .-----.                                  .-----.
-//!              v     |        random time < period      v     |
-//! start --> handshake --> ----------------------- --> cycle --> -- period - duration, or min_wait --.
-//!                         `-- at once (one shot) -'      ^  `-- end (one shot)                      |
-//!                                                        `------------------------------------------'
+//! start ----> handshake --------------------> cycle --------------> end, if one shot
+//!             ^       |  random < period,     ^   |  period - duration,
+//!             `-------'  or 0 if one shot     `---'  at least min_wait; retry_wait if it failed
+//!             2 s, if it failed
 //! ```
 //!
 //! Source: spec `tools` 1.3, 1.4.

@@ -1,6 +1,7 @@
 //! Sizes for people.
 
-/// A number of bytes in groups, as the original prints it: `1Mb 9Kb 784b`. Source: spec `tools` 1.4.
+/// A number of bytes in groups, as the original prints it: `1Mb 9Kb 784b`.
+/// Source: spec `tools` 1.4.
 pub(crate) fn grouped(bytes: u64) -> String {
     const UNITS: [&str; 7] = ["Eb", "Pb", "Tb", "Gb", "Mb", "Kb", "b"];
     let groups: Vec<String> = UNITS

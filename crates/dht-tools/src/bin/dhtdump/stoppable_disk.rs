@@ -1,9 +1,9 @@
 //! The file system, until the process is told to stop.
 //!
-//! A signal ends the process at once, in the middle of a dump. What must not remain is the temporary
-//! file: so its name is remembered here, and [`StoppableDisk::stop`] removes it. From then on no
-//! operation that changes a name returns: no new file appears behind the stop's back, and the dump
-//! thread, which would take a failure for one of the disk, says nothing any more.
+//! A signal ends the process at once, in the middle of a dump. What must not remain is the
+//! temporary file: so its name is remembered here, and [`StoppableDisk::stop`] removes it. From
+//! then on no operation that changes a name returns: no new file appears behind the stop's back,
+//! and the dump thread, which would take a failure for one of the disk, says nothing any more.
 
 use std::{
     io,
@@ -32,7 +32,8 @@ impl<D: Disk> StoppableDisk<D> {
         Self { disk, names: Mutex::default() }
     }
 
-    /// Removes all temporary files. The process must end soon: whoever uses the disk waits for ever.
+    /// Removes all temporary files. The process must end soon: whoever uses the disk waits for
+    /// ever.
     pub(crate) fn stop(&self) {
         let mut names = self.lock();
         names.stopped = true;

@@ -37,8 +37,9 @@ const fn file_option(long: &'static str, short: Option<char>, help: &'static str
 static APP: App = App {
     name: "tcmcli",
     description: "tcmcli: reads, writes and checks dump files (.tcm).",
-    long_description: "Exactly one of -r, -w, --check, --to-json, --from-json. Exit code 1: a \
-                       file is damaged, or the input is no records; 2: wrong arguments.",
+    long_description: "Takes exactly one of -r, -w, --check, --to-json, --from-json.\n\
+                       Exit code 1: a file is damaged, or the input is no records; 2: wrong \
+                       arguments.",
     version: env!("CARGO_PKG_VERSION"),
     config_required: false,
     options: &[

@@ -16,8 +16,8 @@ pub(crate) fn write(out: &mut impl Write, key: Key, value: &[u8]) -> io::Result<
 
 /// A record with key and value.
 ///
-/// Compat: the original's form also knows lines that are a key or a value alone, and takes any other
-/// line for a value as it stands. tcmcli refuses all of these, so they need no telling apart.
+/// Compat: the original's form also knows lines that are a key or a value alone, and takes any
+/// other line for a value as it stands. tcmcli refuses all of these, so they need no telling apart.
 pub(crate) fn parse(line: &[u8]) -> Option<(Key, Vec<u8>)> {
     let (key, value) = line.split_at_checked(Key::HEX_BYTES)?;
     let key = Key::from_hex(key).ok()?;
