@@ -117,12 +117,12 @@ fn config_is_required_only_where_the_program_says_so() {
 
 #[test]
 fn a_tool_has_no_option_that_is_about_a_config_file() {
-    let files = OptionSpec {
+    const FILES: OptionSpec = OptionSpec {
         params_min: 1,
         params_max: usize::MAX,
         ..OptionSpec::flag("check", None, "looks at files")
     };
-    let tool = App { config_required: true, options: &[files], ..DEMO };
+    let tool = App { config_required: true, options: &[FILES], ..DEMO };
     let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
     let Ok(Command::Run(options)) = parse_tool(&tool, &words("--check a b")) else {
         panic!("a tool needs no --config");

@@ -92,25 +92,27 @@ pub(crate) fn cycles_follow_the_channels_of_the_node() {
 }
 
 pub(crate) fn logs_are_reopened_when_asked_for() {
-    let dir = temporary_folder();
-    let node = start_node(dir.path());
-    let more = "data_dir = data\n[UNIX_SOCKET]\npath = dump.socket\n[PidLock]\npath = pid.lock\n";
-    let mut dump = Dump::start(dir.path(), node.address(), more, &[]);
+    let folder = temporary_folder();
+    let node = start_node(folder.path());
+    let dir = folder.path().join("dump");
+    let more =
+        "data_dir = ../data\n[UNIX_SOCKET]\npath = dump.socket\n[PidLock]\npath = pid.lock\n";
+    let mut dump = Dump::start(&dir, node.address(), more, &[]);
     dump.wait_for_log("Performing initial dump in ");
-    let (log, old) = (dir.path().join("log/root.log"), dir.path().join("log/root.log.1"));
+    let (log, old) = (dir.join("log/root.log"), dir.join("log/root.log.1"));
     std::fs::rename(&log, &old).expect("our folder");
     dump.signal("HUP");
     wait_for("the new log file", || log.exists().then_some(()));
 
-    let mut socket = UnixStream::connect(dir.path().join("dump.socket")).expect("it listens");
+    let mut socket = UnixStream::connect(dir.join("dump.socket")).expect("it listens");
     socket.write_all(b"reopen_files log/root.log\nshow_version\n").expect("it reads");
     let mut lines = BufReader::new(socket).lines().map(|line| line.expect("text"));
     assert_eq!(lines.next().as_deref(), Some("ACK"));
     assert!(lines.next().expect("a version").starts_with("dhtdump version "));
 
-    let second = Dump::start(dir.path(), node.address(), more, &[]).stderr();
+    let second = Dump::start(&dir, node.address(), more, &[]).stderr();
     assert!(second.starts_with("Couldn't lock the pid lock file 'pid.lock'."), "{second}");
     dump.signal("INT");
     assert_eq!(dump.wait().code(), Some(0));
-    assert!(!dir.path().join("pid.lock").exists() && !dir.path().join("dump.socket").exists());
+    assert!(!dir.join("pid.lock").exists() && !dir.join("dump.socket").exists());
 }
