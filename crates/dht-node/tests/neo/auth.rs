@@ -210,7 +210,7 @@ fn requests_and_greeting_have_their_time() {
 
 #[test]
 fn who_does_not_authenticate_in_time_is_closed() {
-    let settings = NodeSettings::default().with("Performance", "neo_auth_timeout_ms", "100");
+    let settings = NodeSettings::default().with("Performance", "neo_auth_timeout_ms", "500");
     let node = Node::with(&settings);
     let mut client = node.admin();
     let mut silent = node.stranger();
