@@ -41,7 +41,9 @@ pub enum CredentialsFileError {
     #[error(transparent)]
     Malformed(#[from] CredentialsError),
     /// A node's file perhaps: which of the clients are we?
-    #[error("credentials file {} has {entries} entries; a client's has exactly one", path.display())]
+    #[error(
+        "credentials file {} has {entries} entries; a client's has exactly one", path.display()
+    )]
     NotOne {
         /// The file.
         path: PathBuf,

@@ -1,6 +1,7 @@
 //! The client library: which node holds a key, connections, a method for each request.
 //!
-//! - [`blocking::legacy`], [`blocking::neo`]: the two protocols for programs that may wait: the tools.
+//! - [`blocking::legacy`], [`blocking::neo`]: the two protocols for programs that may wait: the
+//!   tools.
 //! - [`ClientCredentials`]: the name and the key of a neo client.
 //! - [`NodesFile`]: the list of nodes as operators write it.
 //! - [`ranges`]: what can be wrong with the hash ranges that the nodes of a cluster report.

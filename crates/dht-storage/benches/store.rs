@@ -6,9 +6,9 @@
 //! cargo bench -p dht-storage -- speed 1000000 with another number of records
 //! ```
 //!
-//! Memory is the growth of the resident set, each case in a fresh process. Speed is measured in turns,
-//! a slice of the work for one map and then the same for the other; the table shows medians of the
-//! slices, and of their ratios.
+//! Memory is the growth of the resident set, each case in a fresh process. Speed is measured in
+//! turns, a slice of the work for one map and then the same for the other; the table shows medians
+//! of the slices, and of their ratios.
 #![expect(clippy::disallowed_methods, reason = "measuring time is its purpose")]
 #![expect(clippy::cast_possible_truncation, reason = "counts fit in memory")]
 
@@ -266,8 +266,8 @@ fn get_prefetched(channel: &Channel, keys: &[u64], batch: usize) -> u64 {
     sum
 }
 
-/// Gets of which each waits for the one before, as a client's that waits for each answer. Without that
-/// the processor works on several of hashbrown's at a time; a lock keeps it from that.
+/// Gets of which each waits for the one before, as a client's that waits for each answer. Without
+/// that the processor works on several of hashbrown's at a time; a lock keeps it from that.
 fn get_chained(channel: &Channel, keys: &[u64]) -> u64 {
     keys.iter().fold(0, |sum, &key| sum + channel.get(Key(chained(key, sum)), touch).unwrap_or(0))
 }
@@ -392,7 +392,8 @@ fn print_pauses(name: &str, records: usize, mut insert: impl FnMut(u64)) {
 
 // ---- growth ----
 
-/// The deterministic form of "no pause grows with the number of records", checked after each million.
+/// The deterministic form of "no pause grows with the number of records", checked after each
+/// million.
 fn growth(records: usize) {
     let store = Store::new(StoreOptions { shard_bits: 0, seed: 0x5eed });
     let (channel, mut rng) = (channel(&store, "growth"), Rng::new(6));

@@ -1,9 +1,9 @@
 //! A shard: the part of every channel whose mixed keys begin with the same bits.
 //!
 //! ```text
-//! Shards  [ lock | Shard ]  [ lock | Shard ]  ...  one for each value of the first `shard_bits` bits
+//! Shards  [ lock | Shard ]  [ lock | Shard ]  ...  one for each value of the first `shard_bits`
 //!                    |- heap     memory of all records and indexes here, of whatever channel
-//!                    |- tables   by channel number; made by the first put, freed with the last record
+//!                    |- tables   by channel number; made by the first put, freed with the last
 //!                    '- dying    tables of removed channels, taken apart a few records at a time
 //! ```
 //!
@@ -30,8 +30,8 @@ use crate::{
 /// Records that a scan visits under one lock.
 pub(crate) const CHUNK_RECORDS: usize = 64;
 
-/// Index positions that each write takes apart (of removed channels) or looks at (for evacuation) on
-/// the way, while there is something to give back.
+/// Index positions that each write takes apart (of removed channels) or looks at (for evacuation)
+/// on the way, while there is something to give back.
 const RECLAIMED_PER_WRITE: usize = 16;
 
 /// All shards of a store.
@@ -141,8 +141,8 @@ impl Shards {
         self.cells[shard].publish(guard.usage);
     }
 
-    /// Frees records of removed channels and evacuates sparse memory, looking at up to about `budget`
-    /// records; true while there is more to do.
+    /// Frees records of removed channels and evacuates sparse memory, looking at up to about
+    /// `budget` records; true while there is more to do.
     pub(crate) fn reclaim(&self, budget: usize) -> bool {
         let mut left = budget;
         for shard in 0..self.cells.len() {

@@ -120,7 +120,8 @@ impl Store {
         self.read().channels.len()
     }
 
-    /// Changes whenever a channel is made or removed: a look-up may be kept while it stays the same.
+    /// Changes whenever a channel is made or removed: a look-up may be kept while it stays the
+    /// same.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -132,15 +133,16 @@ impl Store {
         self.shards.usage()
     }
 
-    /// Fetches the cache lines of records of any channels of this store ahead: worth it before two or
-    /// more look-ups that are known together, such as the requests of one read.
+    /// Fetches the cache lines of records of any channels of this store ahead: worth it before two
+    /// or more look-ups that are known together, such as the requests of one read.
     pub fn prefetch(&self, keys: &[(&Channel, Key)]) {
         keys.chunks(BATCH).for_each(|keys| batch::prefetch(&self.shards, keys));
     }
 
-    /// Gives memory back: frees records of removed channels, and moves records out of memory that is
-    /// mostly empty. Looks at up to about `budget` records; true while there is more to do. Holds a
-    /// shard's lock for at most 64 of them. Writes do the same on the way, so this is for idle times.
+    /// Gives memory back: frees records of removed channels, and moves records out of memory that
+    /// is mostly empty. Looks at up to about `budget` records; true while there is more to do.
+    /// Holds a shard's lock for at most 64 of them. Writes do the same on the way, so this is for
+    /// idle times.
     pub fn reclaim(&self, budget: usize) -> bool {
         self.shards.reclaim(budget)
     }

@@ -49,8 +49,8 @@ fn drained(subscription: &Subscription) -> Vec<Event> {
     events
 }
 
-/// Four threads put, remove and read keys of their own in the same channels and shards, while a fifth
-/// scans: what each finds in the end is what it did, and the totals are exact.
+/// Four threads put, remove and read keys of their own in the same channels and shards, while a
+/// fifth scans: what each finds in the end is what it did, and the totals are exact.
 #[test]
 fn threads_do_not_disturb_each_other() {
     let store = Store::new(StoreOptions { shard_bits: 2, seed: 1 });
@@ -129,8 +129,8 @@ fn updates_of_one_record_follow_each_other() {
     assert_eq!(sum, 4 * OPERATIONS);
 }
 
-/// Channels come and go under writers that keep their handles: whatever was put through an old handle
-/// is refused or goes with its channel.
+/// Channels come and go under writers that keep their handles: whatever was put through an old
+/// handle is refused or goes with its channel.
 #[test]
 fn a_channel_removed_under_its_writers_leaves_nothing_behind() {
     let store = Store::new(StoreOptions { shard_bits: 2, seed: 3 });

@@ -1,4 +1,5 @@
-//! How a cluster comes about: every node is greeted, many at once, and those that fail are left out.
+//! How a cluster comes about: every node is greeted, many at once, and those that fail are left
+//! out.
 
 use std::thread;
 

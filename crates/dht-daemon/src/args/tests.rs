@@ -158,8 +158,8 @@ Program options:
   -h, --help                  display this help message and exit
       --loose-config-parsing  unknown keys in the configuration file are a warning, not an error
   -o, --oneshot               one round only
-  -O, --override-config       set a configuration value, given as \"Section.key = value\"; an empty \
-value removes the key (1-42 params)
+  -O, --override-config       set a configuration value, given as \"Section.key = value\"; an \
+empty value removes the key (1-42 params)
       --pair                  two or three words (2-3 params)
       --version               display version information and exit
 ";

@@ -52,8 +52,9 @@ pub(crate) enum LoadError {
     /// A dump file is cut short or unreadable.
     #[error(
         "dump file '{file}' is damaged: {source}. Nothing was changed. Restore the file from \
-         '{file}.backup' if there is one, or from another backup, or start with --accept-damaged to keep it under \
-         another name and go on with the records before the damage"
+         '{file}.backup' if there is one, or from another backup, or start with \
+         --accept-damaged to keep it under another name and go on with the records before the \
+         damage"
     )]
     Damaged {
         /// The file's path.

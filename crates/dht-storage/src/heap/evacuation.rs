@@ -1,10 +1,11 @@
 //! Emptying spans that hold little.
 //!
 //! When records go that were spread over all spans, as half of them do when a hash range moves to
-//! another node, hardly any span becomes empty, and nothing is given back. So once less than half of
-//! the touched memory is in use, each size class keeps as many of its fullest spans as its records
-//! need. The others become *victims*: they hand out no slots any more, and whoever owns the records
-//! (an index; a record does not know its own) moves them, a few at a time. An empty victim is closed.
+//! another node, hardly any span becomes empty, and nothing is given back. So once less than half
+//! of the touched memory is in use, each size class keeps as many of its fullest spans as its
+//! records need. The others become *victims*: they hand out no slots any more, and whoever owns the
+//! records (an index; a record does not know its own) moves them, a few at a time. An empty victim
+//! is closed.
 //!
 //! That costs each record one look, at a time when at least as many were removed.
 
@@ -16,7 +17,8 @@ use super::{BLOCKS, Heap, SlotRef, region::SpanId};
 const TOUCHED_BYTES_MIN: u64 = 1 << 20;
 
 impl Heap {
-    /// Chooses victims, if memory is sparse and that has not just been tried; whether there are any.
+    /// Chooses victims, if memory is sparse and that has not just been tried; whether there are
+    /// any.
     #[inline]
     pub(crate) fn start_evacuation(&mut self) -> bool {
         let (in_use, touched) = (self.in_use.record_bytes, self.in_use.touched_bytes);

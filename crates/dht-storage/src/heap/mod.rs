@@ -1,14 +1,14 @@
 //! The memory of one shard: slots for the records and indexes of all its channels.
 //!
 //! ```text
-//! slot reference, u32     | 0 | region: 11 bits | offset in the region in units of 4 bytes: 20 bits |
-//!                         | 1 | number of a large record: 31 bits                                  |
+//! slot reference, u32  | 0 | region: 11 bits | offset in the region in units of 4 bytes: 20 bits |
+//!                      | 1 | number of a large record: 31 bits                                  |
 //! ```
 //!
 //! Slots come from [size classes](class), which take spans from [regions](region). Channels share
-//! them, so that a channel of ten records costs ten slots. An empty span gives its memory back to the
-//! system, except for one per heap that is kept against churn; an empty heap keeps nothing. What to do
-//! about many spans that are nearly empty is in [evacuation].
+//! them, so that a channel of ten records costs ten slots. An empty span gives its memory back to
+//! the system, except for one per heap that is kept against churn; an empty heap keeps nothing.
+//! What to do about many spans that are nearly empty is in [evacuation].
 #![expect(
     clippy::cast_possible_truncation,
     reason = "references and counts are bounded by REGIONS_MAX"
@@ -194,8 +194,8 @@ impl Heap {
         index[..entries * 8].as_chunks_mut().0
     }
 
-    /// Gives the memory of the entries of `range` in an index slot back to the system, as far as they
-    /// fill its pages. What they held is lost.
+    /// Gives the memory of the entries of `range` in an index slot back to the system, as far as
+    /// they fill its pages. What they held is lost.
     pub(crate) fn discard_index(&mut self, slot: SlotRef, range: Range<usize>) {
         let bytes = (range.start * 8).next_multiple_of(PAGE_BYTES)..range.end * 8;
         if bytes.start < bytes.end {
@@ -205,8 +205,8 @@ impl Heap {
         }
     }
 
-    /// Fetches the first cache lines of a record ahead; the processor expects the rest of a long one
-    /// by itself.
+    /// Fetches the first cache lines of a record ahead; the processor expects the rest of a long
+    /// one by itself.
     #[inline]
     pub(crate) fn prefetch(&self, slot: SlotRef) {
         if slot.large().is_some() {
@@ -215,7 +215,8 @@ impl Heap {
         let region = self.region(slot.region());
         let bytes = region.bytes();
         raw::prefetch(&bytes[slot.offset()..]);
-        // A slot of n lines starts anywhere in its first one, so it may end in the line n further on.
+        // A slot of n lines starts anywhere in its first one, so it may end in the line n further
+        // on.
         for line in 1..=region.lines(slot.block()).min(PREFETCHED_LINES) {
             raw::prefetch(&bytes[(slot.offset() + line * 64).min(REGION_BYTES)..]);
         }

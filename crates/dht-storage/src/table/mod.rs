@@ -8,8 +8,8 @@
 //!   11 --+
 //! ```
 //!
-//! A segment with more than [`SPLIT_AT`] entries is split by its next bit. A split, like the growth of
-//! a segment, moves that segment's entries and nothing else: no operation moves more than
+//! A segment with more than [`SPLIT_AT`] entries is split by its next bit. A split, like the growth
+//! of a segment, moves that segment's entries and nothing else: no operation moves more than
 //! [`ENTRIES_MOVED_MAX`] entries, however large the table is, and none touches other records.
 
 mod entry;
@@ -31,8 +31,8 @@ use crate::{
 /// The most index entries that one operation moves.
 pub const ENTRIES_MOVED_MAX: usize = segment::CAPACITY_MAX;
 
-/// A segment that would have more entries than this is split. A little less than fit, so that nearly
-/// all halves fit into half the capacity.
+/// A segment that would have more entries than this is split. A little less than fit, so that
+/// nearly all halves fit into half the capacity.
 const SPLIT_AT: usize = segment::CAPACITY_MAX / 32 * 27;
 
 /// Most bits of the directory: 4 MiB of it, enough for a billion records in a shard. A segment this

@@ -8,8 +8,8 @@ use crate::{
     record,
 };
 
-/// Segments that one step looks into. Only in a table that lost nearly all of its records does a step
-/// end here.
+/// Segments that one step looks into. Only in a table that lost nearly all of its records does a
+/// step end here.
 const SEGMENTS_MAX: usize = 64;
 
 /// What a step found.

@@ -7,13 +7,14 @@
 //! home of a tag = the line at (its bits behind the segment's prefix, as a fraction) * lines
 //! ```
 //!
-//! Invariants: tags never decrease from left to right; no entry is left of the line that is its home;
-//! no gap is between an entry and the start of its home. So a look-up goes from there rightwards until
-//! it meets the tag, a larger one or a gap, and a scan in position order is a scan in tag order. A
-//! line has eight entries, as many as a cache line: with a load of 7/8 at most, about seven in eight
-//! are in their home, where one comparison of the whole line finds them.
+//! Invariants: tags never decrease from left to right; no entry is left of the line that is its
+//! home; no gap is between an entry and the start of its home. So a look-up goes from there
+//! rightwards until it meets the tag, a larger one or a gap, and a scan in position order is a scan
+//! in tag order. A line has eight entries, as many as a cache line: with a load of 7/8 at most,
+//! about seven in eight are in their home, where one comparison of the whole line finds them.
 //!
-//! A full segment gets more positions and spreads its entries anew; records are not touched by that.
+//! A full segment gets more positions and spreads its entries anew; records are not touched by
+//! that.
 #![expect(clippy::cast_possible_truncation, reason = "positions are at most CAPACITY_MAX")]
 
 use std::ops::ControlFlow;
@@ -31,8 +32,8 @@ pub(super) const CAPACITY_MAX: usize = INDEX_SLOTS[INDEX_SLOTS.len() - 1];
 /// Positions by which a large segment grows: a page of the system.
 const GROWTH: usize = INDEX_SLOTS[INDEX_SLOTS.len() - 2];
 
-/// One range of tags. It owns its slot; [`Segment::free`] returns it. Kept small: the headers of all
-/// segments should stay in a near cache.
+/// One range of tags. It owns its slot; [`Segment::free`] returns it. Kept small: the headers of
+/// all segments should stay in a near cache.
 pub(super) struct Segment {
     slot: SlotRef,
     capacity: u16,
@@ -57,7 +58,8 @@ impl IndexLine<'_> {
         raw::prefetch(self.0.as_flattened());
     }
 
-    /// The slot of the first entry here with this tag. That it is the wanted one is likely, not sure.
+    /// The slot of the first entry here with this tag. That it is the wanted one is likely, not
+    /// sure.
     #[inline]
     pub(crate) fn guess(&self, tag: u32) -> Option<SlotRef> {
         let at = raw::tag_mask(self.0, tag).trailing_zeros() as usize;
@@ -219,8 +221,8 @@ impl Segment {
         2 * self.len() < self.capacity() && capacity_for(self.len()) < self.capacity()
     }
 
-    /// Replaces all entries by these, which are in order and share `depth` bits, with a capacity that
-    /// suits them. On [`Full`] nothing has changed.
+    /// Replaces all entries by these, which are in order and share `depth` bits, with a capacity
+    /// that suits them. On [`Full`] nothing has changed.
     pub(super) fn rebuild(
         &mut self,
         heap: &mut Heap,

@@ -63,6 +63,7 @@ pub(crate) struct TargetArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Store a record, replacing the one that is there
+    #[command(override_usage = "dht put [OPTIONS] <CHANNEL> <KEY> <VALUE|--file <FILE>>")]
     #[command(after_help = "\
 Examples:
   dht put users 0x2a 'the value'
@@ -90,6 +91,9 @@ Exit code 1: there is no such record.")]
     #[command(after_help = "Example:\n  dht remove users 0x2a")]
     Remove(KeyArgs),
     /// Change a record, unless somebody else changes it meanwhile (needs --auth)
+    #[command(override_usage = "\
+dht update [OPTIONS] <CHANNEL> <KEY> <VALUE|--file <FILE>> [--expect <VALUE>]
+       dht update [OPTIONS] <CHANNEL> <KEY> <--exec <CMD>|--remove>")]
     #[command(after_help = "\
 Examples:
   dht update users 42 'new value'
@@ -99,8 +103,8 @@ Examples:
 
 The record is read, changed, and written if it is still as it was read. If somebody else has changed
 it, all of that is repeated; --exec runs its command again. A command that fails or writes nothing
-leaves the record as it is. --remove removes whatever is there: the protocol cannot tell changes then.
-Exit code 1: there is no such record. Exit code 6: conflict.")]
+leaves the record as it is. --remove removes whatever is there: the protocol cannot tell changes
+then. Exit code 1: there is no such record. Exit code 6: conflict.")]
     Update(UpdateArgs),
     /// Print every record of a channel, one a line: key, tab, value
     #[command(after_help = "\

@@ -7,8 +7,8 @@
 //!   LegacySession, NeoSession     the nodes that have passed the handshake
 //! ```
 //!
-//! With credentials everything goes over neo that neo has a request for; the ports given are neo ports
-//! then, and the legacy port of the same node is [`NEO_PORT_OFFSET`] below.
+//! With credentials everything goes over neo that neo has a request for; the ports given are neo
+//! ports then, and the legacy port of the same node is [`NEO_PORT_OFFSET`] below.
 
 mod legacy;
 mod neo;
