@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 
-use dht_client::blocking::legacy::{Connection, Timeouts};
+use dht_client::blocking::{Timeouts, legacy::Connection};
 use dht_testkit::{NodeProcess, NodeSettings, from_hex, wait_for};
 use dht_types::{ChannelName, Key};
 use tempfile::TempDir;

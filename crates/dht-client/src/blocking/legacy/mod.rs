@@ -18,3 +18,5 @@ mod stream;
 pub use cluster::Cluster;
 pub use connection::Connection;
 pub use stream::{Change, Changes, Keys, Records};
+
+pub use super::Timeouts;

@@ -104,7 +104,9 @@ Examples:
 The record is read, changed, and written if it is still as it was read. If somebody else has changed
 it, all of that is repeated; --exec runs its command again. A command that fails or writes nothing
 leaves the record as it is. --remove removes whatever is there: the protocol cannot tell changes
-then. Exit code 1: there is no such record. Exit code 6: conflict.")]
+then.
+
+Exit code 1: there is no such record. Exit code 6: conflict.")]
     Update(UpdateArgs),
     /// Print every record of a channel, one a line: key, tab, value
     #[command(after_help = "\

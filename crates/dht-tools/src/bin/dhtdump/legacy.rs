@@ -2,7 +2,7 @@
 
 use dht_client::{
     NodeAddress,
-    blocking::legacy::{Connection, Timeouts},
+    blocking::{Timeouts, legacy::Connection},
 };
 use dht_protocol::legacy::requests::GetChannels;
 use dht_types::ChannelName;

@@ -37,7 +37,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use dht_client::blocking::legacy::Timeouts;
+use dht_client::blocking::Timeouts;
 use dht_daemon::{
     App, OptionSpec,
     args::{self, EXIT_CONFIG_UNREADABLE, Options},

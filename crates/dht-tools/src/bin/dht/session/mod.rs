@@ -12,18 +12,14 @@
 
 mod legacy;
 mod neo;
+mod node;
 
 use std::{ffi::OsString, path::PathBuf, sync::Arc};
 
 use dht_client::{
     ClientCredentials, Error, NodeAddress, NodesFile,
-    blocking::{
-        Timeouts, Warning,
-        legacy::Connection as LegacyConnection,
-        neo::{Connection as NeoConnection, ScanOptions},
-    },
+    blocking::{Timeouts, Warning},
 };
-use dht_protocol::legacy::requests::GetChannels;
 use dht_types::{ChannelName, Key};
 
 use crate::{
@@ -32,6 +28,7 @@ use crate::{
 };
 pub(crate) use legacy::LegacySession;
 pub(crate) use neo::NeoSession;
+pub(crate) use node::Node;
 
 /// Where a node listens for legacy clients if nothing else is said.
 const LEGACY_NODE: &str = "127.0.0.1:10000";
@@ -271,68 +268,6 @@ impl Session {
         match self {
             Self::Legacy(session) => session.count_records(channel),
             Self::Neo(_) => None,
-        }
-    }
-}
-
-/// One node of a [`Session`].
-#[derive(Debug)]
-pub(crate) enum Node<'s> {
-    Legacy(&'s mut LegacyConnection),
-    Neo(&'s mut NeoConnection),
-}
-
-/// A node's records as they come.
-pub(crate) type Records<'n> = Box<dyn Iterator<Item = Result<(Key, Vec<u8>), Error>> + 'n>;
-/// A node's keys as they come.
-pub(crate) type Keys<'n> = Box<dyn Iterator<Item = Result<Key, Error>> + 'n>;
-
-impl Node<'_> {
-    /// Where it listens.
-    pub(crate) fn address(&self) -> String {
-        match self {
-            Self::Legacy(node) => node.node().to_string(),
-            Self::Neo(node) => node.node().to_string(),
-        }
-    }
-
-    /// The records of a channel, or those whose value contains the filter.
-    pub(crate) fn records(
-        &mut self,
-        channel: &ChannelName,
-        filter: Option<&[u8]>,
-    ) -> Result<Records<'_>, Error> {
-        Ok(match (self, filter) {
-            (Self::Legacy(node), None) => Box::new(node.get_all(channel)?),
-            (Self::Legacy(node), Some(filter)) => Box::new(node.get_all_filter(channel, filter)?),
-            (Self::Neo(node), filter) => {
-                let filter = filter.unwrap_or_default();
-                Box::new(node.get_all(channel, ScanOptions { filter, continue_from: None })?)
-            }
-        })
-    }
-
-    /// The keys of a channel.
-    pub(crate) fn keys(&mut self, channel: &ChannelName) -> Result<Keys<'_>, Error> {
-        Ok(match self {
-            Self::Legacy(node) => Box::new(node.get_all_keys(channel)?),
-            Self::Neo(node) => Box::new(node.get_all_keys(channel, ScanOptions::default())?),
-        })
-    }
-
-    /// The names of its channels.
-    pub(crate) fn channels(&mut self) -> Result<Vec<String>, Error> {
-        match self {
-            Self::Legacy(node) => node.call(&GetChannels),
-            Self::Neo(node) => node.get_channels(),
-        }
-    }
-
-    /// Takes a channel away.
-    pub(crate) fn remove_channel(&mut self, channel: &ChannelName) -> Result<(), Error> {
-        match self {
-            Self::Legacy(node) => node.remove_channel(channel),
-            Self::Neo(node) => node.remove_channel(channel),
         }
     }
 }
