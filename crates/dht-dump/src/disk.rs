@@ -5,6 +5,7 @@
 
 use std::{
     ffi::OsString,
+    fmt,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -72,6 +73,12 @@ pub struct OpenFile {
     pub file_bytes: u64,
     /// Which file it is.
     pub identity: FileIdentity,
+}
+
+impl fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenFile").field("identity", &self.identity).finish_non_exhaustive()
+    }
 }
 
 /// What tells a file from every other file that has its name at another time. Links and renames

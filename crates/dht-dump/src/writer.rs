@@ -27,7 +27,7 @@ use dht_types::{ChannelName, Key};
 
 use crate::{
     blocks::{BlockWriter, write_all},
-    disk::{Disk, DiskError, FileIdentity},
+    disk::{Disk, DiskError, FileIdentity, OpenFile},
     folder::{BACKUP_SUFFIX, DUMP_SUFFIX, MANIFEST_SUFFIX, UNFINISHED_SUFFIX, with_suffix},
     manifest::Manifest,
     tcm::{TcmEncoder, TcmTotals},
@@ -66,6 +66,7 @@ pub struct CompletedDump {
     keep_backup: bool,
     totals: TcmTotals,
     manifest: Option<Result<TemporaryFile, DiskError>>,
+    replaced: Option<OpenFile>,
 }
 
 /// A dump that is in its place and survives a crash.
@@ -82,6 +83,9 @@ pub struct FinishedDump {
     pub backup_error: Option<DiskError>,
     /// Why the dump has no manifest, for the log. It is loaded all the same, but not verified.
     pub manifest_error: Option<DiskError>,
+    /// The file that lost its last name to the new dump. Its blocks are given back when this is
+    /// dropped, which takes the longer the larger it is: not in [`CompletedDump::commit`].
+    _replaced: Option<OpenFile>,
 }
 
 impl DumpWriter {
@@ -165,7 +169,9 @@ impl DumpWriter {
             let text = Manifest::new(totals, checksum, identity).to_text();
             TemporaryFile::write(&temporary.disk, folder_of(&target), &prefix, text.as_bytes())
         });
-        Ok(CompletedDump { temporary, target, keep_backup, totals, manifest })
+        let backup = with_suffix(&target, BACKUP_SUFFIX);
+        let replaced = temporary.disk.open(if keep_backup { &backup } else { &target }).ok();
+        Ok(CompletedDump { temporary, target, keep_backup, totals, manifest, replaced })
     }
 }
 
@@ -174,7 +180,7 @@ impl CompletedDump {
     /// size of the dump. After an error the former dump is in place, or the new one if only the
     /// last step failed, to sync the folder.
     pub fn commit(self) -> Result<FinishedDump, DiskError> {
-        let Self { temporary, target, keep_backup, totals, manifest } = self;
+        let Self { temporary, target, keep_backup, totals, manifest, replaced } = self;
         let disk = Arc::clone(&temporary.disk);
         let backup_error = if keep_backup { keep_as_backup(&*disk, &target).err() } else { None };
         temporary.rename("rename a finished dump to", &target)?;
@@ -192,6 +198,7 @@ impl CompletedDump {
             file_bytes: totals.file_bytes(),
             backup_error,
             manifest_error,
+            _replaced: replaced,
         })
     }
 }

@@ -30,9 +30,9 @@ fn prepared() -> (MemoryDisk, Arc<dyn Disk>, usize) {
 fn whichever_call_fails_a_complete_dump_is_there_and_no_litter() {
     let dir = Path::new(DATA);
     let calls = prepared().2;
-    // create, write, sync, open; create, write, sync of the manifest; link (there is one), remove,
-    // link, rename, rename of the manifest, sync of the folder
-    assert_eq!(calls, 13);
+    // create, write, sync, open; create, write, sync of the manifest; open of what goes; link (there
+    // is one), remove, link, rename, rename of the manifest, sync of the folder
+    assert_eq!(calls, 14);
     for failing_call in 0..calls {
         for fails_after_work in [false, true] {
             let (memory, disk, _) = prepared();
@@ -46,8 +46,10 @@ fn whichever_call_fails_a_complete_dump_is_there_and_no_litter() {
             match &result {
                 Ok(finished) => {
                     assert_eq!(now, generation(2), "{what}");
+                    // Without the file that goes kept open, its blocks go earlier: no failure.
+                    let harmless = failing_call == Some(7);
                     let told = finished.backup_error.is_some() || finished.manifest_error.is_some();
-                    assert!(told, "the failure is told; {what}");
+                    assert!(told || harmless, "the failure is told; {what}");
                 }
                 Err(_) => assert!(now == generation(1) || now == generation(2), "{what}"),
             }

@@ -6,11 +6,12 @@ use std::path::Path;
 
 use dht_daemon::fatal;
 use dht_dump::{
-    Disk, DiskError, Entry, Found, FoundKind, TcmError, dump_path, open_dump, scan_dir,
+    Beside, Disk, DiskError, DumpReader, Entry, Found, FoundKind, TcmError, dump_path, scan_dir,
 };
 use dht_storage::{Notify, PutError, Store};
 use dht_types::{ChannelName, HashRange, Key};
 
+use super::dumps::{Dumps, GoodDump};
 use super::percent::Percent;
 use super::{CHANNELS_LOG, DUMP_LOG};
 use crate::context::Clock;
@@ -53,7 +54,7 @@ pub(crate) enum LoadError {
     #[error(
         "dump file '{file}' is damaged: {source}. Nothing was changed. Restore the file from \
          '{file}.backup' or another backup, or start with --accept-damaged to keep it under \
-         another name and go on with the records before the damage"
+         another name and go on with the records that can be read"
     )]
     Damaged {
         /// The file's path.
@@ -101,11 +102,12 @@ pub(crate) enum LoadError {
     TooManyChannels(ChannelName),
 }
 
-/// Loads all dump files of `dir` into `store`.
+/// Loads all dump files of `dir` into `store`, and tells `dumps` of those that are good.
 pub(crate) fn load_all(
     disk: &dyn Disk,
     dir: &Path,
     store: &Store,
+    dumps: &Dumps,
     options: &LoadOptions,
 ) -> Result<(), LoadError> {
     let began = (options.clock)();
@@ -114,7 +116,7 @@ pub(crate) fn load_all(
         let name = found.name.to_string_lossy();
         match &found.kind {
             FoundKind::Dump(channel) => {
-                Load::new(store, channel, options).run(disk, dir, &found)?;
+                Load::new(store, channel, options).run(disk, dir, &found, dumps)?;
             }
             FoundKind::Subdirectory => log::warn!(
                 target: DUMP_LOG,
@@ -166,13 +168,23 @@ impl<'a> Load<'a> {
         Self { store, channel, options, read: 0, out_of_range: 0, bad_keys: 0, empty: 0 }
     }
 
-    fn run(mut self, disk: &dyn Disk, dir: &Path, found: &Found) -> Result<(), LoadError> {
+    fn run(
+        mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        found: &Found,
+        dumps: &Dumps,
+    ) -> Result<(), LoadError> {
         let (name, clock) = (self.channel, self.options.clock);
         let began = clock();
         log::info!(target: DUMP_LOG, "Loading channel '{name}' from disk");
         let path = dump_path(dir, name);
         let bytes_read = match self.records(disk, &path, found.file_bytes) {
-            Ok(bytes_read) => bytes_read,
+            Ok((bytes_read, unix_time)) => {
+                let (records, file_bytes) = (self.read, found.file_bytes);
+                dumps.is_good(name, GoodDump { unix_time, records, file_bytes });
+                bytes_read
+            }
             Err(Stop::Refused(error)) => return Err(error),
             Err(Stop::Damaged(TcmError::Unsupported { version })) => {
                 log::warn!(
@@ -189,9 +201,13 @@ impl<'a> Load<'a> {
                 log::error!(
                     target: DUMP_LOG,
                     "Dump file '{}' is damaged: {source}. It is kept as '{}'; channel '{name}' \
-                     starts with the records before the damage.",
+                     starts with {}.",
                     path.display(),
-                    aside.display()
+                    aside.display(),
+                    match source {
+                        TcmError::Checksum { .. } => "all of its records, some of them wrong",
+                        _ => "the records before the damage",
+                    }
                 );
                 found.file_bytes
             }
@@ -212,9 +228,16 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Reads the file to its end. Returns how many of its bytes were of use.
-    fn records(&mut self, disk: &dyn Disk, path: &Path, file_bytes: u64) -> Result<u64, Stop> {
-        let mut reader = open_dump(disk, path).map_err(Stop::Damaged)?;
+    /// Reads the file to its end. Returns how many of its bytes were of use, and when it was
+    /// written, in seconds since 1970.
+    fn records(
+        &mut self,
+        disk: &dyn Disk,
+        path: &Path,
+        file_bytes: u64,
+    ) -> Result<(u64, u64), Stop> {
+        let mut reader = DumpReader::open(disk, path).map_err(Stop::Damaged)?;
+        self.tell_of_manifest(reader.beside());
         let channel = self.store.channel_or_create(self.channel);
         let channel =
             channel.map_err(|_| Stop::Refused(LoadError::TooManyChannels(self.channel.clone())))?;
@@ -222,7 +245,7 @@ impl<'a> Load<'a> {
         loop {
             percent.reached(reader.offset());
             let (key, value) = match reader.next().map_err(Stop::Damaged)? {
-                None => return Ok(reader.offset()),
+                None => break,
                 Some(Entry::Record { key, value }) => (key, value),
                 Some(Entry::BadKey { bytes, .. }) => {
                     self.bad_key(bytes);
@@ -235,6 +258,23 @@ impl<'a> Load<'a> {
                 })?;
             }
         }
+        let (offset, modified_ns) = (reader.offset(), reader.identity().modified_ns);
+        reader.verify().map_err(Stop::Damaged)?;
+        Ok((offset, u64::try_from(modified_ns / 1_000_000_000).unwrap_or(0)))
+    }
+
+    fn tell_of_manifest(&self, beside: &Beside) {
+        let why = match beside {
+            Beside::Manifest(_) | Beside::Nothing => return,
+            Beside::OfAnotherFile => "it speaks of another file".to_owned(),
+            Beside::Unusable(error) => error.to_string(),
+        };
+        log::warn!(
+            target: DUMP_LOG,
+            "The manifest beside the dump of channel '{}' is of no use: {why}. The dump is loaded \
+             without it, as one of another program is.",
+            self.channel
+        );
     }
 
     fn bad_key(&mut self, bytes: &[u8]) {
