@@ -1,4 +1,5 @@
-//! Tells `--build-info` what was built, from the environment of the build alone: no network, no git.
+//! Tells `--build-info` what was built, from the environment of the build alone: no network, no
+//! git.
 //!
 //! A release sets `DHT_BUILD_COMMIT`, `DHT_BUILD_AUTHOR` and `SOURCE_DATE_EPOCH`; whatever is not
 //! set is reported as `unknown`, so that two builds of one source are equal.

@@ -3,7 +3,13 @@
 use std::{fmt, io, time::Duration};
 
 use dht_protocol::{
-    legacy::{API_VERSION, Command, Status, batch::BatchError},
+    batch::BatchError,
+    legacy::{self, API_VERSION, Status},
+    neo::{
+        self, CLIENT_VALUE_BYTES_MAX,
+        auth::{ClientHandshakeError, VERSION},
+        client::ClientError,
+    },
     wire::DecodeError,
 };
 use dht_types::Key;
@@ -16,9 +22,29 @@ pub struct Error {
     /// The node; `None` if the request never got as far as to have one.
     pub node: Option<NodeAddress>,
     /// The request; `None` while connecting.
-    pub request: Option<Command>,
+    pub request: Option<RequestName>,
     /// What happened.
     pub kind: ErrorKind,
+}
+
+/// A request of either protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RequestName {
+    /// Of the legacy protocol.
+    Legacy(legacy::Command),
+    /// Of the neo protocol.
+    Neo(neo::Command),
+}
+
+impl RequestName {
+    /// The name as the stats and logs spell it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Legacy(command) => command.name(),
+            Self::Neo(command) => command.name(),
+        }
+    }
 }
 
 /// What happened to a request.
@@ -39,9 +65,30 @@ pub enum ErrorKind {
     /// The connection broke.
     #[error("the connection broke: {0}")]
     Io(#[source] io::Error),
-    /// The node refused the request.
+    /// Legacy: the node refused the request.
     #[error("refused: {0}")]
     Status(Status),
+    /// Neo: the greeting failed. The connection was closed.
+    #[error("{0}")]
+    Authentication(#[source] AuthenticationError),
+    /// Neo: the key is outside the node's hash range.
+    #[error("refused: the node is not responsible for the key")]
+    WrongNode,
+    /// Neo: the node could not do it, or answered with a status that means nothing.
+    #[error("the node failed to do it")]
+    NodeError,
+    /// Neo: the client is not the one that may do this.
+    #[error("refused: only the client named admin may do this")]
+    NotPermitted,
+    /// Neo: the node does not know the request, or not in our version.
+    #[error("the node does not support the request")]
+    Unsupported,
+    /// Neo: refused before anything was sent.
+    #[error("a value of {0} bytes; at most {CLIENT_VALUE_BYTES_MAX} can be put")]
+    ValueTooBig(usize),
+    /// Neo: the node broke the protocol. The connection was closed.
+    #[error("malformed answer: {0}")]
+    NeoProtocol(#[source] ClientError),
     /// The answer is not one. The connection was closed.
     #[error("malformed answer: {0}")]
     Protocol(#[source] DecodeError),
@@ -51,7 +98,7 @@ pub enum ErrorKind {
     /// The node sent bytes that nobody asked for. The connection was closed.
     #[error("the node sent {0} bytes that nobody asked for")]
     Unasked(usize),
-    /// The node speaks another version of the protocol.
+    /// Legacy: the node speaks another version of the protocol.
     #[error("the node has API version {0:?}, this client {API_VERSION:?}")]
     Version(String),
     /// No node is known that is responsible for the key.
@@ -65,14 +112,54 @@ pub enum ErrorKind {
     EmptyFilter,
 }
 
+/// Why a neo connection did not come about, though there was somebody to talk to.
+#[derive(Debug, thiserror::Error)]
+pub enum AuthenticationError {
+    /// Unknown name, wrong key, or clocks more than half an hour apart: the node does not say.
+    #[error("the node rejects the client: unknown name, wrong key, or clocks too far apart")]
+    Rejected,
+    /// The node speaks another version of the protocol.
+    #[error("the node has protocol version {0}, this client {VERSION}")]
+    Version(u8),
+    /// The node said nothing for so long.
+    #[error("no answer to the greeting for {0:?}")]
+    TimedOut(Duration),
+    /// The node closed the connection in the middle of the greeting.
+    #[error("the node closed the connection during the greeting")]
+    Closed,
+    /// The node's part of the greeting is not one.
+    #[error("malformed greeting: {0}")]
+    Malformed(#[source] ClientHandshakeError),
+}
+
+impl From<ClientHandshakeError> for AuthenticationError {
+    fn from(error: ClientHandshakeError) -> Self {
+        match error {
+            ClientHandshakeError::Rejected => Self::Rejected,
+            ClientHandshakeError::Version(version) => Self::Version(version),
+            ClientHandshakeError::TooMuch(_)
+            | ClientHandshakeError::VersionNotAlone(_)
+            | ClientHandshakeError::Message(_) => Self::Malformed(error),
+        }
+    }
+}
+
 impl ErrorKind {
     /// Whether the connection is out of step or gone, so that no other request can use it.
-    /// Source: spec `protocol-legacy` 13.4.
+    /// Source: spec `protocol-legacy` 13.4, `protocol-neo` 16.4.
     #[must_use]
     pub const fn is_fatal(&self) -> bool {
         match self {
             Self::Status(status) => matches!(status, Status::Error),
-            Self::Version(_) | Self::NoNode(_) | Self::EmptyValue | Self::EmptyFilter => false,
+            Self::Version(_)
+            | Self::NoNode(_)
+            | Self::EmptyValue
+            | Self::EmptyFilter
+            | Self::WrongNode
+            | Self::NodeError
+            | Self::NotPermitted
+            | Self::Unsupported
+            | Self::ValueTooBig(_) => false,
             Self::Connect(_)
             | Self::ConnectTimedOut(_)
             | Self::TimedOut(_)
@@ -80,7 +167,9 @@ impl ErrorKind {
             | Self::Io(_)
             | Self::Protocol(_)
             | Self::Batch(_)
-            | Self::Unasked(_) => true,
+            | Self::Unasked(_)
+            | Self::Authentication(_)
+            | Self::NeoProtocol(_) => true,
         }
     }
 }
@@ -111,7 +200,7 @@ mod tests {
     fn the_text_names_node_and_request() {
         let error = Error {
             node: Some("192.0.2.1:10000".parse().expect("an address")),
-            request: Some(Command::Get),
+            request: Some(RequestName::Legacy(legacy::Command::Get)),
             kind: ErrorKind::Status(Status::BadChannelName),
         };
         assert_eq!(error.to_string(), "node 192.0.2.1:10000: Get: refused: bad channel name (409)");

@@ -9,8 +9,8 @@
 //! pid_lock  memory_lock  signals  command_socket: the rest of a daemon's life
 //! ```
 //!
-//! Nothing here knows a wire protocol, a store, or the sections of one application. Parsers are pure
-//! functions; printing and leaving the process happens in [`args::parse_or_exit`] alone.
+//! Nothing here knows a wire protocol, a store, or the sections of one application. Parsers are
+//! pure functions; printing and leaving the process happens in [`args::parse_or_exit`] alone.
 //!
 //! Source: spec `node` 2-10.
 

@@ -125,7 +125,7 @@ impl DumpWriter {
         let (path, file) = disk
             .create_temporary(dir, prefix, UNFINISHED_SUFFIX, options.direct)
             .map_err(DiskError::new("create a temporary dump file in", dir))?;
-        let temporary = TemporaryFile { disk: Arc::clone(disk), path, renamed: false };
+        let temporary = TemporaryFile { disk: Arc::clone(disk), path, stays: false };
         let encoder = TcmEncoder::new(BlockWriter::new(file))
             .map_err(DiskError::new("write", &temporary.path))?;
         let target = dir.join(name);
@@ -144,6 +144,19 @@ impl DumpWriter {
     /// What was appended so far.
     pub const fn totals(&self) -> TcmTotals {
         self.encoder.totals()
+    }
+
+    /// Where the temporary file is, for messages.
+    pub fn temporary_path(&self) -> &Path {
+        &self.temporary.path
+    }
+
+    /// Gives the dump up, but leaves the temporary file where it is, for somebody to look at. It
+    /// need not hold all that was appended. Returns its path.
+    pub fn leave_unfinished(self) -> PathBuf {
+        let mut temporary = self.temporary;
+        temporary.stays = true;
+        temporary.path.clone()
     }
 
     /// Completes the dump and puts it in its place. After an error the former dump is in place, or
@@ -221,12 +234,12 @@ fn keep_as_backup(disk: &dyn Disk, target: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// A temporary file; it goes with this value unless it got another name.
+/// A temporary file; it goes with this value unless it got another name, or is to stay.
 struct TemporaryFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    /// It has another name now.
-    renamed: bool,
+    /// It has another name now, or was left behind on purpose.
+    stays: bool,
 }
 
 impl TemporaryFile {
@@ -240,7 +253,7 @@ impl TemporaryFile {
         let (path, mut file) = disk
             .create_temporary(dir, prefix, UNFINISHED_SUFFIX, false)
             .map_err(DiskError::new("create a temporary file in", dir))?;
-        let temporary = Self { disk: Arc::clone(disk), path, renamed: false };
+        let temporary = Self { disk: Arc::clone(disk), path, stays: false };
         write_all(&mut *file, bytes).map_err(DiskError::new("write", &temporary.path))?;
         file.sync().map_err(DiskError::new("sync", &temporary.path))?;
         Ok(temporary)
@@ -260,14 +273,14 @@ impl TemporaryFile {
     /// Gives it its name.
     fn rename(mut self, action: &'static str, target: &Path) -> Result<(), DiskError> {
         self.disk.rename(&self.path, target).map_err(DiskError::new(action, target))?;
-        self.renamed = true;
+        self.stays = true;
         Ok(())
     }
 }
 
 impl Drop for TemporaryFile {
     fn drop(&mut self) {
-        if !self.renamed {
+        if !self.stays {
             // Whoever drops a dump has a reason that was reported; what remains is only litter,
             // and the next start warns of it.
             let _ = self.disk.remove(&self.path);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use crate::alarms::Alarm;
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::driver::Sent;
@@ -192,6 +193,11 @@ impl Connection {
     /// What it speaks.
     pub(crate) const fn protocol(&self) -> Protocol {
         self.session.protocol()
+    }
+
+    /// Whether one of its streams waits for this alarm.
+    pub(crate) fn awaits(&self, alarm: &Alarm) -> bool {
+        self.session.awaits(alarm)
     }
 
     /// Something has happened for one of its streams.

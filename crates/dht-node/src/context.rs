@@ -11,6 +11,7 @@ use dht_storage::{Channel, Notify, PutError};
 use dht_types::{ChannelName, Key};
 use rustc_hash::FxHashMap;
 
+use crate::alarms::Alarm;
 use crate::counters::Counters;
 use crate::driver::ConnId;
 use crate::mailbox::Mailbox;
@@ -39,14 +40,6 @@ pub(crate) struct Context {
     /// When which stream of which connection is to be woken; taken by the worker.
     pub(crate) alarms: Vec<Alarm>,
     channels: ChannelCache,
-}
-
-/// A time at which a stream has something to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Alarm {
-    pub(crate) at: Instant,
-    pub(crate) conn: ConnId,
-    pub(crate) stream: u64,
 }
 
 /// Buffers for compressed batches, reused from request to request.

@@ -205,7 +205,8 @@ impl<'a> Control<'a> {
         signals.contains(&Signal::Stop)
     }
 
-    /// What SIGHUP asks for: log files opened anew, and the credentials read again, if there are any.
+    /// What SIGHUP asks for: log files opened anew, and the credentials read again, if there are
+    /// any.
     fn reload(&self) {
         for error in self.logs.reopen() {
             log::error!("{error}");

@@ -5,6 +5,7 @@
 //! node.rs        start: load, bind, spawn; stop: join, dump
 //! control.rs     the main thread: accepts, signals, command sockets, stats
 //! worker.rs      one thread's loop: for each ready connection receive, execute, send once
+//!   alarms.rs      times at which to wake a stream
 //!   driver/        which sockets are ready, bytes in and out
 //!   connection.rs  a session and its buffers
 //!     session.rs     what both protocols have in common
@@ -14,6 +15,7 @@
 //! persist/       dump files into the store and back
 //! ```
 
+mod alarms;
 pub mod config;
 mod connection;
 mod context;

@@ -1,8 +1,9 @@
 //! The start and the end of a node: load, bind, spawn; join, dump.
 
+use std::fs::File;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use dht_daemon::fatal;
 use dht_dump::{DumpOptions, OsDisk};
 use dht_protocol::neo::credentials::Credentials;
 use dht_storage::{Store, StoreOptions};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
 use crate::config::{DumpsConfig, NodeConfig};
@@ -45,6 +48,12 @@ pub(crate) enum StartError {
         /// The system's reason.
         source: io::Error,
     },
+    /// Two nodes with one directory would overwrite each other's dumps.
+    #[error(
+        "[Server] data_dir: '{}' is in use by another node. Stop it first, or give this one \
+         another data_dir", .0.display()
+    )]
+    DataDirInUse(PathBuf),
     /// The dump files cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
@@ -74,6 +83,8 @@ pub(crate) enum StartError {
 
 /// A node whose workers run.
 pub(crate) struct Node {
+    /// Holds the lock on the data directory while it is open.
+    _data_dir: File,
     pub(crate) shared: Arc<Shared>,
     workers: Vec<RunningWorker>,
     /// None if channels are dumped at shutdown only, or once it was stopped.
@@ -101,6 +112,7 @@ impl Node {
         // The seed decides where in the store a key lies, and nobody outside may guess it.
         let store = Store::new(StoreOptions { shard_bits: shard_bits(workers), seed: random() });
         let dumps = Dumps::new(Duration::from_secs(config.dumps.deadline_s.into()));
+        let data_dir = lock_data_dir(&config.server.data_dir)?;
         load(config, accept_damaged, &store, &dumps, clocks.0)?;
         let (legacy, bound) = listen(config, config.server.port)?;
         // A port that the system chose may be too high for another 100 above it.
@@ -118,7 +130,8 @@ impl Node {
         let workers = (0..workers).map(|number| spawn(number, &shared, clocks));
         let workers = workers.collect::<Result<_, _>>()?;
         let direct_io = !config.options_memory.disable_direct_io;
-        let mut node = Self { shared, workers, dumper: None, clocks, direct_io };
+        let mut node =
+            Self { _data_dir: data_dir, shared, workers, dumper: None, clocks, direct_io };
         node.dumper = node.spawn_dumper(&config.dumps).map_err(StartError::Dumper)?;
         Ok((node, [legacy, neo]))
     }
@@ -215,6 +228,24 @@ fn settings(config: &NodeConfig, port: u16, neo_port: u16) -> Settings {
     }
 }
 
+fn create_dir(path: &Path) -> Result<(), StartError> {
+    std::fs::create_dir_all(path)
+        .map_err(|source| StartError::DataDir { path: path.to_owned(), source })
+}
+
+/// Makes the data directory if need be, and keeps other nodes out of it. The lock is on the
+/// directory itself: there is no file that a crash could leave behind.
+fn lock_data_dir(path: &Path) -> Result<File, StartError> {
+    create_dir(path)?;
+    let failed = |source| StartError::DataDir { path: path.to_owned(), source };
+    let dir = File::open(path).map_err(failed)?;
+    match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => Err(StartError::DataDirInUse(path.to_owned())),
+        // A file system that knows no locks is as good as it was for the original.
+        Ok(()) | Err(_) => Ok(dir),
+    }
+}
+
 fn load(
     config: &NodeConfig,
     accept_damaged: bool,
@@ -223,9 +254,8 @@ fn load(
     clock: Clock,
 ) -> Result<(), StartError> {
     let dir = &config.server.data_dir;
-    for path in [dir.clone(), dir.join(dht_dump::DELETED_FOLDER)] {
-        std::fs::create_dir_all(&path).map_err(|source| StartError::DataDir { path, source })?;
-    }
+    let deleted = dir.join(dht_dump::DELETED_FOLDER);
+    create_dir(&deleted)?;
     let options = LoadOptions {
         hash_range: config.server.hash_range,
         out_of_range: config.options_memory.allow_out_of_range,

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use dht_protocol::{legacy, neo};
 
+use crate::alarms::Alarm;
 use crate::context::Context;
 use crate::legacy::LegacySession;
 use crate::neo::{NeoCloseReason, NeoSession};
@@ -107,6 +108,14 @@ impl Session {
     pub(crate) fn wake(&mut self, stream: u64) {
         if let Self::Neo(session) = self {
             session.wake(stream);
+        }
+    }
+
+    /// Whether one of the streams waits for this alarm.
+    pub(crate) fn awaits(&self, alarm: &Alarm) -> bool {
+        match self {
+            Self::Legacy(_) => false,
+            Self::Neo(session) => session.awaits(alarm),
         }
     }
 

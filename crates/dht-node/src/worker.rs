@@ -8,16 +8,16 @@
 //! millions of records and a thousand single requests share a worker without one starving the
 //! other. What one turn has changed is complete before the first answer of the turn goes out.
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use crate::alarms::Alarms;
 use crate::connection::Connection;
-use crate::context::{Alarm, Clock, Context, UnixTime};
+use crate::context::{Clock, Context, UnixTime};
 use crate::counters::Counters;
 use crate::driver::{ConnId, MioDriver, Ready, Received};
 use crate::mailbox::{Accepted, Mailbox};
@@ -38,9 +38,9 @@ pub(crate) struct Worker {
     queue: VecDeque<ConnId>,
     /// Connections whose output is sent at the end of this turn.
     touched: Vec<ConnId>,
-    /// Streams that wait for a time, the earliest first. One for each connection that is not
-    /// authenticated yet, and two for each Mirror, at most.
-    alarms: BinaryHeap<Reverse<Alarm>>,
+    /// Streams that wait for a time. One for each connection that is not authenticated yet, and two
+    /// for each Mirror.
+    alarms: Alarms,
     /// When what the Listens have gathered goes out next; `None` while nobody listens.
     next_flush: Option<Instant>,
     /// Memory of removed channels waits to be freed.
@@ -60,7 +60,7 @@ impl Worker {
             connections: Slab::new(),
             queue: VecDeque::new(),
             touched: Vec::new(),
-            alarms: BinaryHeap::new(),
+            alarms: Alarms::new(),
             next_flush: None,
             reclaiming: false,
         })
@@ -97,7 +97,7 @@ impl Worker {
             }
             self.flush_listens();
             self.send_all();
-            self.alarms.extend(self.cx.alarms.drain(..).map(Reverse));
+            self.set_alarms();
             self.reclaiming = self.cx.shared.store.reclaim(RECLAIM_RECORDS_PER_TURN);
         }
     }
@@ -107,8 +107,7 @@ impl Worker {
         if !self.queue.is_empty() || self.reclaiming || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
-        let alarm = self.alarms.peek().map(|Reverse(alarm)| alarm.at);
-        let next = [alarm, self.next_flush].into_iter().flatten().min();
+        let next = [self.alarms.next(), self.next_flush].into_iter().flatten().min();
         next.map(|at| at.saturating_duration_since((self.cx.clock)()))
     }
 
@@ -155,16 +154,24 @@ impl Worker {
     }
 
     fn ring_alarms(&mut self) {
-        if self.alarms.is_empty() {
+        if self.alarms.next().is_none() {
             return;
         }
         let now = (self.cx.clock)();
-        while let Some(Reverse(alarm)) = self.alarms.peek().copied()
-            && alarm.at <= now
-        {
-            self.alarms.pop();
+        while let Some(alarm) = self.alarms.pop_due(now) {
             self.wake(alarm.conn, alarm.stream);
         }
+    }
+
+    /// Takes over the alarms that this turn has set.
+    fn set_alarms(&mut self) {
+        if self.cx.alarms.is_empty() {
+            return;
+        }
+        let connections = &self.connections;
+        self.alarms.extend(self.cx.alarms.drain(..), |alarm| {
+            connections.get(alarm.conn).is_some_and(|connection| connection.awaits(alarm))
+        });
     }
 
     fn adopt(&mut self, accepted: Accepted) {

@@ -8,9 +8,9 @@
 //! 5  release the locks; what could not be locked at once is looked up one by one
 //! ```
 //!
-//! A single look-up waits for two misses, one after the other; here sixteen wait together. All locks
-//! are taken with `try_lock`: whoever holds one never waits for another, so nothing can deadlock, in
-//! whatever order they are taken.
+//! A single look-up waits for two misses, one after the other; here sixteen wait together. All
+//! locks are taken with `try_lock`: whoever holds one never waits for another, so nothing can
+//! deadlock, in whatever order they are taken.
 #![expect(clippy::cast_possible_truncation, reason = "a batch and its shards are few")]
 
 use std::sync::MutexGuard;
@@ -25,8 +25,9 @@ use crate::{
     table::IndexLine,
 };
 
-/// Keys that are looked up together: about as many misses as a processor keeps in flight, few enough
-/// that their lines stay in its first cache, and that the locks are held for a microsecond or two.
+/// Keys that are looked up together: about as many misses as a processor keeps in flight, few
+/// enough that their lines stay in its first cache, and that the locks are held for a microsecond
+/// or two.
 pub(crate) const BATCH: usize = 16;
 
 /// Marks a key whose shard is not locked.

@@ -165,9 +165,10 @@ impl Channel {
         self.update(key, notify, |old| Change::Remove(old.is_some())).unwrap_or(false)
     }
 
-    /// Reads a record, lets `decide` choose what becomes of it, and does that, all under the shard's
-    /// lock: `decide` must be short and must not use the store. On an error nothing has changed; the
-    /// errors are those of [`Channel::put`], and a removed channel is an error for every update.
+    /// Reads a record, lets `decide` choose what becomes of it, and does that, all under the
+    /// shard's lock: `decide` must be short and must not use the store. On an error nothing has
+    /// changed; the errors are those of [`Channel::put`], and a removed channel is an error for
+    /// every update.
     pub fn update<'v, R>(
         &self,
         key: Key,
@@ -200,12 +201,12 @@ impl Channel {
         Ok(result)
     }
 
-    /// Visits at most `budget` records from `from` on, in scan order; returns where to go on, `None`
-    /// at the end. If `f` breaks, it did not take that record, and the scan goes on at it.
+    /// Visits at most `budget` records from `from` on, in scan order; returns where to go on,
+    /// `None` at the end. If `f` breaks, it did not take that record, and the scan goes on at it.
     ///
     /// Every record that is there during a whole scan is visited once, none twice, whatever else is
-    /// put or removed meanwhile. `f` runs under a shard's lock, which is held for at most 64 records:
-    /// it must be short and must not use the store.
+    /// put or removed meanwhile. `f` runs under a shard's lock, which is held for at most 64
+    /// records: it must be short and must not use the store.
     pub fn scan(
         &self,
         from: Cursor,
@@ -244,7 +245,8 @@ impl Channel {
 
     /// Subscribes to changes. At most `capacity` events are kept until they are drained; more are
     /// counted and dropped. `wake` is called, with no lock held, when there is something to drain
-    /// again or the channel is removed. A removed channel's subscription is finished from the start.
+    /// again or the channel is removed. A removed channel's subscription is finished from the
+    /// start.
     #[must_use]
     pub fn subscribe(&self, interest: Interest, capacity: usize, wake: Wake) -> Subscription {
         self.listeners.subscribe(interest, capacity, wake)

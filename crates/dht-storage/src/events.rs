@@ -1,8 +1,8 @@
 //! Telling subscribers which records of a channel changed.
 //!
 //! ```text
-//! write, under its shard's lock -> Listeners::tell -> Queue (bounded)      the shard's lock is freed
-//!                                                       |                   '-> wake(), no lock held
+//! write, under its shard's lock -> Listeners::tell -> Queue (bounded)    the lock is freed
+//!                                                       |                 '-> wake(), no lock held
 //!                                                       '-> Subscription::drain, whenever it likes
 //! ```
 //!

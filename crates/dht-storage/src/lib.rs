@@ -10,10 +10,10 @@
 //!                                                            raw.rs     the only unsafe code
 //! ```
 //!
-//! A channel is split by (mixed) key into shards, each behind a small lock that is held for one record
-//! or one bounded scan step. A record costs 8 bytes of index at a load near 0.85, 4 of the 8 bytes of
-//! its key, 1 to 5 of length, and the rounding of its slot. Nothing is ever moved in bulk: growth is a
-//! matter of one segment of at most [`ENTRIES_MOVED_MAX`] index entries.
+//! A channel is split by (mixed) key into shards, each behind a small lock that is held for one
+//! record or one bounded scan step. A record costs 8 bytes of index at a load near 0.85, 4 of the 8
+//! bytes of its key, 1 to 5 of length, and the rounding of its slot. Nothing is ever moved in bulk:
+//! growth is a matter of one segment of at most [`ENTRIES_MOVED_MAX`] index entries.
 
 mod batch;
 mod channel;

@@ -4,9 +4,9 @@
 //! mixed = mix(key ^ seed)       | shard: s bits | tag: 32 bits | low: 32 - s bits |
 //! ```
 //!
-//! Applications choose keys badly (consecutive numbers, high bits all zero), so the key is mixed. The
-//! mix is a bijection: shard, tag and low together *are* the key, and an index that knows its shard
-//! and holds the tag need not store it. The order of the mixed values is the scan order.
+//! Applications choose keys badly (consecutive numbers, high bits all zero), so the key is mixed.
+//! The mix is a bijection: shard, tag and low together *are* the key, and an index that knows its
+//! shard and holds the tag need not store it. The order of the mixed values is the scan order.
 //!
 //! The seed differs from store to store. Without it, loading a dump (which was written in the scan
 //! order of another store) would fill one end of every segment first; and a peer could choose keys

@@ -1,8 +1,8 @@
 //! What safe Rust cannot say: memory of the system given back, lines fetched ahead, many tags
 //! compared at once.
 //!
-//! The only module of the crate with `unsafe` in it. Its interface is safe; under Miri, and where the
-//! processor has no such instruction, safe twins with the same meaning take its place.
+//! The only module of the crate with `unsafe` in it. Its interface is safe; under Miri, and where
+//! the processor has no such instruction, safe twins with the same meaning take its place.
 #![allow(unsafe_code)]
 
 use std::ops::{Deref, DerefMut, Range};

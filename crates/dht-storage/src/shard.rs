@@ -1,9 +1,9 @@
 //! A shard: the part of every channel whose mixed keys begin with the same bits.
 //!
 //! ```text
-//! Shards  [ lock | Shard ]  [ lock | Shard ]  ...  one for each value of the first `shard_bits` bits
+//! Shards  [ lock | Shard ]  [ lock | Shard ]  ...  one for each value of the first `shard_bits`
 //!                    |- heap     memory of all records and indexes here, of whatever channel
-//!                    |- tables   by channel number; made by the first put, freed with the last record
+//!                    |- tables   by channel number; made by the first put, freed with the last
 //!                    '- dying    tables of removed channels, taken apart a few records at a time
 //! ```
 //!
@@ -30,15 +30,16 @@ use crate::{
 /// Records that a scan visits under one lock.
 pub(crate) const CHUNK_RECORDS: usize = 64;
 
-/// Index positions of removed channels that each write takes apart on the way.
+/// Index positions that each write takes apart (of removed channels) or looks at (for evacuation)
+/// on the way, while there is something to give back.
 const RECLAIMED_PER_WRITE: usize = 16;
 
 /// All shards of a store.
 pub(crate) struct Shards {
     pub(crate) mixer: Mixer,
     cells: Box<[Cell]>,
-    /// Tables of removed channels that still hold memory.
-    dying: AtomicUsize,
+    /// Tables of removed channels that still hold memory, and shards that are being evacuated.
+    pending: AtomicUsize,
 }
 
 /// A shard behind its lock, on cache lines of its own: two, because processors fetch them in pairs.
@@ -54,6 +55,8 @@ pub(crate) struct Shard {
     heap: Heap,
     tables: Vec<Option<Box<Table>>>,
     dying: Vec<Dying>,
+    /// How far the evacuation got that is going on: channel and tag.
+    evacuation: Option<(usize, u32)>,
     /// Sum over `tables`.
     usage: Usage,
 }
@@ -89,7 +92,7 @@ impl Shards {
     pub(crate) fn new(options: StoreOptions) -> Self {
         let mixer = Mixer::new(options.seed, options.shard_bits);
         let cells = (0..mixer.shards()).map(|_| Cell::new()).collect();
-        Self { mixer, cells, dying: AtomicUsize::new(0) }
+        Self { mixer, cells, pending: AtomicUsize::new(0) }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -117,7 +120,11 @@ impl Shards {
     pub(crate) fn write<R>(&self, shard: usize, f: impl FnOnce(&mut Shard) -> R) -> R {
         let mut guard = self.lock(shard);
         let result = f(&mut guard);
-        if !guard.dying.is_empty() {
+        if guard.evacuation.is_none() && guard.heap.start_evacuation() {
+            guard.evacuation = Some((0, 0));
+            self.pending.fetch_add(1, Ordering::Relaxed);
+        }
+        if guard.has_garbage() {
             self.reclaim_in(&mut guard, RECLAIMED_PER_WRITE);
         }
         self.cells[shard].publish(guard.usage);
@@ -130,17 +137,18 @@ impl Shards {
         let Some(table) = guard.tables.get_mut(channel).and_then(Option::take) else { return };
         guard.usage = guard.usage - table.usage();
         guard.dying.push(Dying { table, position: 0 });
-        self.dying.fetch_add(1, Ordering::Relaxed);
+        self.pending.fetch_add(1, Ordering::Relaxed);
         self.cells[shard].publish(guard.usage);
     }
 
-    /// Frees up to about `budget` records of removed channels; true while there are more.
+    /// Frees records of removed channels and evacuates sparse memory, looking at up to about
+    /// `budget` records; true while there is more to do.
     pub(crate) fn reclaim(&self, budget: usize) -> bool {
         let mut left = budget;
         for shard in 0..self.cells.len() {
-            while left > 0 && self.dying.load(Ordering::Relaxed) > 0 {
+            while left > 0 && self.pending.load(Ordering::Relaxed) > 0 {
                 let mut guard = self.lock(shard);
-                if guard.dying.is_empty() {
+                if !guard.has_garbage() {
                     break;
                 }
                 let step = left.min(CHUNK_RECORDS);
@@ -148,7 +156,7 @@ impl Shards {
                 left -= step;
             }
         }
-        self.dying.load(Ordering::Relaxed) > 0
+        self.pending.load(Ordering::Relaxed) > 0
     }
 
     /// Sum over all shards, without their locks.
@@ -157,10 +165,15 @@ impl Shards {
     }
 
     fn reclaim_in(&self, shard: &mut Shard, budget: usize) {
-        let Some(Dying { table, position }) = shard.dying.last_mut() else { return };
-        if table.dismantle(&mut shard.heap, position, budget) {
-            shard.dying.pop();
-            self.dying.fetch_sub(1, Ordering::Relaxed);
+        let is_done = match shard.dying.last_mut() {
+            Some(Dying { table, position }) => {
+                let is_done = table.dismantle(&mut shard.heap, position, budget);
+                is_done.then(|| shard.dying.pop()).is_some()
+            }
+            None => shard.evacuate(budget),
+        };
+        if is_done {
+            self.pending.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }
@@ -172,6 +185,7 @@ impl Cell {
                 heap: Heap::new(),
                 tables: Vec::new(),
                 dying: Vec::new(),
+                evacuation: None,
                 usage: Usage::default(),
             }),
             records: AtomicU64::new(0),
@@ -206,6 +220,24 @@ impl Shard {
         self.tables.iter().filter_map(Option::as_deref).chain(dying)
     }
 
+    /// Whether there is memory to be given back.
+    fn has_garbage(&self) -> bool {
+        !self.dying.is_empty() || self.evacuation.is_some()
+    }
+
+    /// Goes on with an evacuation; true at its end.
+    fn evacuate(&mut self, budget: usize) -> bool {
+        let Some((channel, tag)) = self.evacuation else { return false };
+        let Some(entry) = self.tables.get_mut(channel) else {
+            self.evacuation = None;
+            return true;
+        };
+        let table = entry.as_mut();
+        let next = table.and_then(|table| table.evacuate(&mut self.heap, tag, budget));
+        self.evacuation = Some(next.map_or((channel + 1, 0), |tag| (channel, tag)));
+        false
+    }
+
     pub(crate) const fn heap(&self) -> &Heap {
         &self.heap
     }
@@ -214,8 +246,7 @@ impl Shard {
     #[inline]
     pub(crate) fn get(&self, channel: usize, place: Place) -> Option<&[u8]> {
         let table = self.table(channel)?;
-        let found = table.find(&self.heap, place.tag, place.low)?;
-        Some(table.value(&self.heap, found))
+        table.find(&self.heap, place.tag, place.low).map(|(_, value)| value)
     }
 
     /// The value of the record in a slot, if it has this low part.
@@ -234,10 +265,9 @@ impl Shard {
         decide: impl FnOnce(Option<&[u8]>) -> Change<'v, R>,
     ) -> Result<(R, Effect), PutError> {
         let table = self.table(channel);
-        let found =
-            table.and_then(|table| Some((table, table.find(&self.heap, place.tag, place.low)?)));
-        let change = decide(found.map(|(table, found)| table.value(&self.heap, found)));
-        let found = found.map(|(_, found)| found);
+        let found = table.and_then(|table| table.find(&self.heap, place.tag, place.low));
+        let change = decide(found.map(|(_, value)| value));
+        let found = found.map(|(found, _)| found);
         match (change, found) {
             (Change::Keep(result), _) | (Change::Remove(result), None) => {
                 Ok((result, Effect::None))

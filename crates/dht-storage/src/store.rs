@@ -120,7 +120,8 @@ impl Store {
         self.read().channels.len()
     }
 
-    /// Changes whenever a channel is made or removed: a look-up may be kept while it stays the same.
+    /// Changes whenever a channel is made or removed: a look-up may be kept while it stays the
+    /// same.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation.load(Ordering::Acquire)
@@ -132,14 +133,16 @@ impl Store {
         self.shards.usage()
     }
 
-    /// Fetches the cache lines of records of any channels of this store ahead: worth it before two or
-    /// more look-ups that are known together, such as the requests of one read.
+    /// Fetches the cache lines of records of any channels of this store ahead: worth it before two
+    /// or more look-ups that are known together, such as the requests of one read.
     pub fn prefetch(&self, keys: &[(&Channel, Key)]) {
         keys.chunks(BATCH).for_each(|keys| batch::prefetch(&self.shards, keys));
     }
 
-    /// Frees the memory of up to about `budget` records of removed channels; true while there is
-    /// more to do. Holds a shard's lock for at most 64 records.
+    /// Gives memory back: frees records of removed channels, and moves records out of memory that
+    /// is mostly empty. Looks at up to about `budget` records; true while there is more to do.
+    /// Holds a shard's lock for at most 64 of them. Writes do the same on the way, so this is for
+    /// idle times.
     pub fn reclaim(&self, budget: usize) -> bool {
         self.shards.reclaim(budget)
     }
@@ -152,6 +155,7 @@ impl Store {
             let shard = self.shards.lock(shard);
             let (heap, in_use) = (shard.heap(), shard.heap().in_use());
             sum.mapped += heap.mapped_bytes();
+            sum.touched += in_use.touched_bytes;
             sum.records += in_use.record_bytes;
             sum.index += shard.all_tables().map(|table| table.index_bytes() as u64).sum::<u64>();
             sum.large += in_use.large_bytes;

@@ -38,6 +38,9 @@ impl Sub for Usage {
 pub struct MemoryUse {
     /// Address space taken from the system for slots. Costs memory only where it was touched.
     pub mapped: u64,
+    /// Slots of records that were handed out since their memory was last given back to the system:
+    /// what it backs with memory, but for the rounding to its pages.
+    pub touched: u64,
     /// Slots of records in use.
     pub records: u64,
     /// Index entries and the gaps between them.

@@ -18,6 +18,11 @@ use dht_types::Key;
 
 const OPERATIONS: u64 = if cfg!(miri) { 60 } else { 30_000 };
 
+/// The default options, but few shards for Miri: their memory is slow to make there.
+fn options() -> StoreOptions {
+    StoreOptions { shard_bits: if cfg!(miri) { 1 } else { 6 }, seed: 0 }
+}
+
 fn channel(store: &Store, name: &str) -> Arc<Channel> {
     store.channel_or_create(&name.parse().expect("a valid name")).expect("there is room")
 }
@@ -44,8 +49,8 @@ fn drained(subscription: &Subscription) -> Vec<Event> {
     events
 }
 
-/// Four threads put, remove and read keys of their own in the same channels and shards, while a fifth
-/// scans: what each finds in the end is what it did, and the totals are exact.
+/// Four threads put, remove and read keys of their own in the same channels and shards, while a
+/// fifth scans: what each finds in the end is what it did, and the totals are exact.
 #[test]
 fn threads_do_not_disturb_each_other() {
     let store = Store::new(StoreOptions { shard_bits: 2, seed: 1 });
@@ -95,7 +100,7 @@ fn threads_do_not_disturb_each_other() {
 /// An update is one step: four threads count in the same records, and no increment is lost.
 #[test]
 fn updates_of_one_record_follow_each_other() {
-    let store = Store::new(StoreOptions::default());
+    let store = Store::new(options());
     let channel = channel(&store, "counters");
     let increment = |key| {
         let read = |old: Option<&[u8]>| {
@@ -124,8 +129,8 @@ fn updates_of_one_record_follow_each_other() {
     assert_eq!(sum, 4 * OPERATIONS);
 }
 
-/// Channels come and go under writers that keep their handles: whatever was put through an old handle
-/// is refused or goes with its channel.
+/// Channels come and go under writers that keep their handles: whatever was put through an old
+/// handle is refused or goes with its channel.
 #[test]
 fn a_channel_removed_under_its_writers_leaves_nothing_behind() {
     let store = Store::new(StoreOptions { shard_bits: 2, seed: 3 });
@@ -158,7 +163,7 @@ fn a_channel_removed_under_its_writers_leaves_nothing_behind() {
 
 #[test]
 fn subscribers_are_told_what_they_asked_for_in_order() {
-    let store = Store::new(StoreOptions::default());
+    let store = Store::new(options());
     let channel = channel(&store, "c");
     let (all, _) = subscribe(&channel, Interest::All, 100);
     let (puts, _) = subscribe(&channel, Interest::Puts, 100);
@@ -185,7 +190,7 @@ fn subscribers_are_told_what_they_asked_for_in_order() {
 
 #[test]
 fn a_subscriber_is_woken_once_for_each_batch_and_told_what_it_lost() {
-    let store = Store::new(StoreOptions::default());
+    let store = Store::new(options());
     let channel = channel(&store, "c");
     let (subscription, wakes) = subscribe(&channel, Interest::All, 3);
     (0..5).for_each(|key| put(&channel, key, b"v"));
@@ -199,7 +204,7 @@ fn a_subscriber_is_woken_once_for_each_batch_and_told_what_it_lost() {
 
 #[test]
 fn removing_a_channel_finishes_its_subscriptions() {
-    let store = Store::new(StoreOptions::default());
+    let store = Store::new(options());
     let channel = channel(&store, "c");
     let (subscription, wakes) = subscribe(&channel, Interest::All, 10);
     put(&channel, 1, b"v");
@@ -215,7 +220,7 @@ fn removing_a_channel_finishes_its_subscriptions() {
 /// `wake` is called without a lock, so it may read the very record that changed.
 #[test]
 fn a_wake_may_use_the_store() {
-    let store = Store::new(StoreOptions::default());
+    let store = Store::new(options());
     let channel = channel(&store, "c");
     let (seen, reader) = (Arc::new(Mutex::new(Vec::new())), Arc::clone(&channel));
     let sink = Arc::clone(&seen);
@@ -231,7 +236,7 @@ fn a_wake_may_use_the_store() {
 #[test]
 #[cfg_attr(miri, ignore = "too many records")]
 fn small_channels_are_cheap() {
-    let store = Store::new(StoreOptions::default());
+    let store = Store::new(options());
     let mut rng = Rng::new(1);
     for at in 0..1_000 {
         let channel = channel(&store, &format!("c{at}"));

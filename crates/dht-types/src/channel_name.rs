@@ -23,7 +23,8 @@ pub enum ChannelNameError {
     TooLong(usize),
     /// A byte that is not allowed, and its offset.
     #[error(
-        "a channel name has ASCII letters, digits, '_' and '-' only; byte {byte:#04x} at offset {at} is none"
+        "a channel name has ASCII letters, digits, '_' and '-' only; byte {byte:#04x} at offset \
+         {at} is none"
     )]
     Byte {
         /// The offending byte.

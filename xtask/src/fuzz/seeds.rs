@@ -141,8 +141,8 @@ fn neo_sides(chunks: &[Chunk<'_>]) -> Vec<Vec<u8>> {
     sides.into_values().filter(|side| !side.is_empty()).collect()
 }
 
-/// `| type: u8 | length: u64 | parity: u8 | id: u64 | payload |` repeated; messages whose payload is
-/// longer than a byte can tell are left out.
+/// `| type: u8 | length: u64 | parity: u8 | id: u64 | payload |` repeated; messages whose payload
+/// is longer than a byte can tell are left out.
 fn short_payloads(mut stream: &[u8]) -> Vec<u8> {
     const HEADER_BYTES: usize = 10;
     const ID_BYTES: usize = 8;

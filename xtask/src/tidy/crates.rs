@@ -1,7 +1,7 @@
 //! The crates' "no"s, as a table, and what a manifest must look like.
 //!
 //! ```text
-//! types <- protocol <- client <- tools      lzo <- protocol, client, node, tools    a <- b: b uses a
+//! types <- protocol <- client <- tools    lzo <- protocol, client, node, tools    a <- b: b uses a
 //! types <- storage <- node                  types <- dump <- node, tools
 //! protocol <- node                          daemon <- node, tools
 //! ```

@@ -1,3 +1,9 @@
-//! Clients that wait: one request at a time, on the caller's thread. For tools and tests.
+//! Clients for programs that may wait: each request returns when it is answered.
 
+mod handshakes;
 pub mod legacy;
+pub mod neo;
+mod socket;
+
+pub use handshakes::{ClusterError, Warning};
+pub use socket::Timeouts;

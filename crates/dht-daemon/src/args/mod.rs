@@ -8,7 +8,9 @@
 //! `-O a --loose-config-parsing b` the word `b` goes to `-O`. Other words are accepted, up to
 //! [`POSITIONAL_MAX`], and ignored.
 //!
-//! Below it: nothing. [`parse`] is pure; [`parse_or_exit`] is the only function that prints.
+//! A program without a config file is parsed by the functions named `.._tool..`.
+//!
+//! Below it: nothing. [`parse`] is pure; only [`parse_or_exit`] and [`refuse`] print.
 //!
 //! Source: spec `node` 2, 3.4.
 
@@ -36,8 +38,15 @@ pub const EXIT_ARGUMENTS: i32 = 2;
 /// Exit code if the config file cannot be read.
 pub const EXIT_CONFIG_UNREADABLE: i32 = 3;
 
-/// The options of every daemon, in no particular order.
-pub(crate) const STANDARD: &[OptionSpec] = &[
+/// The options of every program, in no particular order.
+static EVERY_PROGRAM: [OptionSpec; 3] = [
+    OptionSpec::flag("help", Some('h'), "display this help message and exit"),
+    OptionSpec::flag("version", None, "display version information and exit"),
+    OptionSpec::flag("build-info", None, "display detailed build information and exit"),
+];
+
+/// The options of every program that has a config file.
+static EVERY_DAEMON: [OptionSpec; 3] = [
     OptionSpec {
         long: "config",
         short: Some('c'),
@@ -47,9 +56,6 @@ pub(crate) const STANDARD: &[OptionSpec] = &[
         required: false, // `App::config_required` decides.
         help: "use the given configuration file",
     },
-    OptionSpec::flag("help", Some('h'), "display this help message and exit"),
-    OptionSpec::flag("version", None, "display version information and exit"),
-    OptionSpec::flag("build-info", None, "display detailed build information and exit"),
     OptionSpec::flag(
         "loose-config-parsing",
         None,
@@ -66,6 +72,24 @@ pub(crate) const STANDARD: &[OptionSpec] = &[
                removes the key",
     },
 ];
+
+/// Whether a program has a config file, and the options that come with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Daemon,
+    Tool,
+}
+
+impl Kind {
+    /// The options that a program of this kind has besides its own.
+    fn options(self) -> impl Iterator<Item = &'static OptionSpec> {
+        let of_daemons: &[OptionSpec] = match self {
+            Self::Daemon => &EVERY_DAEMON,
+            Self::Tool => &[],
+        };
+        EVERY_PROGRAM.iter().chain(of_daemons)
+    }
+}
 
 /// What the command line asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +152,17 @@ pub struct ArgsError {
 
 /// Parses the words after the program's name.
 pub fn parse(app: &App, argv: &[String]) -> Result<Command, ArgsError> {
-    let mut given = parser::Given::collect(app, argv);
+    parse_kind(Kind::Daemon, app, argv)
+}
+
+/// As [`parse`], for a program without a config file: it has `--help`, `--version`, `--build-info`
+/// and its own options.
+pub fn parse_tool(app: &App, argv: &[String]) -> Result<Command, ArgsError> {
+    parse_kind(Kind::Tool, app, argv)
+}
+
+fn parse_kind(kind: Kind, app: &App, argv: &[String]) -> Result<Command, ArgsError> {
+    let mut given = parser::Given::collect(kind, app, argv);
     for (name, command) in
         [("help", Command::Help), ("version", Command::Version), ("build-info", Command::BuildInfo)]
     {
@@ -171,27 +205,45 @@ fn parse_overrides(texts: &[String]) -> Result<Vec<Override>, String> {
 /// stdout and errors on stderr, and leaves the process in these cases.
 #[must_use]
 pub fn parse_or_exit(app: &App) -> Options {
-    let text = match parse_os(app, std::env::args_os().skip(1)) {
+    parse_kind_or_exit(Kind::Daemon, app)
+}
+
+/// As [`parse_or_exit`], for a program without a config file.
+#[must_use]
+pub fn parse_tool_or_exit(app: &App) -> Options {
+    parse_kind_or_exit(Kind::Tool, app)
+}
+
+/// Leaves the process as [`parse_or_exit`] does after an error: for what only the program itself
+/// can find wrong with its command line.
+pub fn refuse(app: &App, error: &ArgsError) -> ! {
+    let report = error_report(app, error, std::io::stderr().is_terminal());
+    // A closed stderr is no reason to crash; the exit code still tells.
+    let _ = std::io::stderr().write_all(report.as_bytes());
+    exit(EXIT_ARGUMENTS);
+}
+
+fn parse_kind_or_exit(kind: Kind, app: &App) -> Options {
+    let text = match parse_os(kind, app, std::env::args_os().skip(1)) {
         Ok(Command::Run(options)) => return options,
-        Ok(Command::Help) => help(app),
+        Ok(Command::Help) => help::text(kind, app),
         Ok(Command::Version) => build_info::version_text(app) + "\n",
         Ok(Command::BuildInfo) => build_info::lines(app),
-        Err(error) => {
-            let report = error_report(app, &error, std::io::stderr().is_terminal());
-            // A closed stderr is no reason to crash; the exit code still tells.
-            let _ = std::io::stderr().write_all(report.as_bytes());
-            exit(EXIT_ARGUMENTS);
-        }
+        Err(error) => refuse(app, &error),
     };
     let _ = std::io::stdout().write_all(text.as_bytes()); // `| head` may have closed it.
     exit(0);
 }
 
-/// As [`parse`], for words as the system gives them.
-fn parse_os(app: &App, argv: impl Iterator<Item = OsString>) -> Result<Command, ArgsError> {
+/// As [`parse_kind`], for words as the system gives them.
+fn parse_os(
+    kind: Kind,
+    app: &App,
+    argv: impl Iterator<Item = OsString>,
+) -> Result<Command, ArgsError> {
     let words: Result<Vec<String>, OsString> = argv.map(OsString::into_string).collect();
     match words {
-        Ok(words) => parse(app, &words),
+        Ok(words) => parse_kind(kind, app, &words),
         Err(word) => {
             let problem = format!("argument {word:?} is not UTF-8 text");
             Err(ArgsError { problems: vec![problem] })

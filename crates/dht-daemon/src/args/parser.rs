@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{POSITIONAL_MAX, STANDARD};
+use super::{Kind, POSITIONAL_MAX};
 use crate::App;
 use crate::app::OptionSpec;
 
@@ -65,21 +65,24 @@ const POSITIONAL: usize = 0;
 /// Everything that was given on a command line, right or wrong.
 pub(super) struct Given {
     slots: Vec<Slot>,
+    /// Index in `slots` of the first option of the application's own.
+    first_own: usize,
     /// Options that may still take parameters; the top takes the next word. Never empty.
     stack: Vec<usize>,
 }
 
 impl Given {
     /// Sorts the words of `argv` to the options of `app`.
-    pub(super) fn collect(app: &App, argv: &[String]) -> Self {
+    pub(super) fn collect(kind: Kind, app: &App, argv: &[String]) -> Self {
         let positional =
             OptionSpec { params_max: POSITIONAL_MAX, ..OptionSpec::flag("", None, "") };
         let mut slots = vec![Slot::new(&positional, false)];
-        for spec in STANDARD.iter().chain(app.options) {
-            let is_config = spec.long == "config";
-            slots.push(Slot::new(spec, spec.required || is_config && app.config_required));
+        for spec in kind.options() {
+            slots.push(Slot::new(spec, spec.long == "config" && app.config_required));
         }
-        let mut given = Self { slots, stack: vec![POSITIONAL] };
+        let first_own = slots.len();
+        slots.extend(app.options.iter().map(|spec| Slot::new(spec, spec.required)));
+        let mut given = Self { slots, first_own, stack: vec![POSITIONAL] };
         let mut words = argv.iter();
         for word in words.by_ref() {
             if word == "--" {
@@ -107,8 +110,7 @@ impl Given {
 
     /// Moves out the application's own options that were given.
     pub(super) fn take_extra(&mut self, app: &App) -> Vec<(&'static str, Vec<String>)> {
-        let first = POSITIONAL + 1 + STANDARD.len();
-        let own = self.slots[first..].iter_mut().zip(app.options);
+        let own = self.slots[self.first_own..].iter_mut().zip(app.options);
         own.filter(|(slot, _)| slot.set)
             .map(|(slot, spec)| (spec.long, std::mem::take(&mut slot.values)))
             .collect()

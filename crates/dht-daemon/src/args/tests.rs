@@ -116,6 +116,36 @@ fn config_is_required_only_where_the_program_says_so() {
 }
 
 #[test]
+fn a_tool_has_no_option_that_is_about_a_config_file() {
+    const FILES: OptionSpec = OptionSpec {
+        params_min: 1,
+        params_max: usize::MAX,
+        ..OptionSpec::flag("check", None, "looks at files")
+    };
+    let tool = App { config_required: true, options: &[FILES], ..DEMO };
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let Ok(Command::Run(options)) = parse_tool(&tool, &words("--check a b")) else {
+        panic!("a tool needs no --config");
+    };
+    assert_eq!(options.values("check"), ["a", "b"]);
+    let error = parse_tool(&tool, &words("-c f -O a.b=1")).unwrap_err();
+    assert_eq!(error.problems, ["unexpected argument 'c'", "unexpected argument 'O'"]);
+    assert_eq!(parse_tool(&tool, &words("--version")), Ok(Command::Version));
+    let expected = "\
+demo: shows things.
+
+Usage:\tdemo [OPTIONS] [ARGS]
+
+Program options:
+      --build-info  display detailed build information and exit
+      --check       looks at files (1 or more params)
+  -h, --help        display this help message and exit
+      --version     display version information and exit
+";
+    assert_eq!(help::text(Kind::Tool, &tool), expected);
+}
+
+#[test]
 fn help_has_the_originals_layout() {
     let expected = "\
 demo: shows things.
@@ -128,8 +158,8 @@ Program options:
   -h, --help                  display this help message and exit
       --loose-config-parsing  unknown keys in the configuration file are a warning, not an error
   -o, --oneshot               one round only
-  -O, --override-config       set a configuration value, given as \"Section.key = value\"; an empty \
-value removes the key (1-42 params)
+  -O, --override-config       set a configuration value, given as \"Section.key = value\"; an \
+empty value removes the key (1-42 params)
       --pair                  two or three words (2-3 params)
       --version               display version information and exit
 ";
@@ -149,6 +179,6 @@ fn an_error_report_names_the_way_to_help_and_is_red_on_a_terminal() {
 fn words_that_are_no_text_are_an_error() {
     use std::os::unix::ffi::OsStringExt;
     let word = OsString::from_vec(vec![b'a', 0xff]);
-    let error = parse_os(&DEMO, std::iter::once(word)).unwrap_err();
+    let error = parse_os(Kind::Daemon, &DEMO, std::iter::once(word)).unwrap_err();
     assert_eq!(error.problems, [r#"argument "a\xFF" is not UTF-8 text"#]);
 }

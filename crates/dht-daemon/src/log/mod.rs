@@ -47,7 +47,10 @@ struct Shared {
 
 /// A log file that cannot be opened.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot open log file '{}': {source} (check that its folder can be written)", .file.display())]
+#[error(
+    "cannot open log file '{}': {source} (check that its folder can be written)",
+    .file.display()
+)]
 pub struct LogFileError {
     /// The file.
     pub file: PathBuf,

@@ -1,8 +1,8 @@
 //! Which appenders an event reaches.
 //!
-//! Loggers form a tree by the dots of their names. A logger's level is that of its own section, else
-//! that of the nearest parent that propagates one, else everything passes. An event that passes its
-//! own logger's level climbs to the parents without being asked for a level again.
+//! Loggers form a tree by the dots of their names. A logger's level is that of its own section,
+//! else that of the nearest parent that propagates one, else everything passes. An event that
+//! passes its own logger's level climbs to the parents without being asked for a level again.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

@@ -1,7 +1,7 @@
 //! One section of a config file as typed values.
 //!
-//! A [`Section`] remembers which keys it was asked for; [`Section::finish`] refuses the others, so a
-//! misspelt key is found. An application maps a section to a struct by asking for each field:
+//! A [`Section`] remembers which keys it was asked for; [`Section::finish`] refuses the others, so
+//! a misspelt key is found. An application maps a section to a struct by asking for each field:
 //!
 //! ```
 //! # use dht_daemon::{ConfigError, Ini, Section};

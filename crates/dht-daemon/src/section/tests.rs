@@ -113,7 +113,8 @@ fn words_outside_a_set_are_refused() {
     let error = with("[S]\nk = Load", |section| section.one_of("k", &allowed, 0)).unwrap_err();
     assert_eq!(
         error.problem,
-        "Value 'Load' of configuration key S.k is not within the set of allowed values (load, fatal)"
+        "Value 'Load' of configuration key S.k is not within the set of allowed values (load, \
+         fatal)"
     );
 }
 

@@ -4,8 +4,8 @@
 //! 2020-08-14 12:00:30,004 cpu_user:1.20 .. channel/foo/bytes:525440 .. logged_fatal:0
 //! ```
 //!
-//! [`StatsLine`] builds the items, [`StatsFile`] writes the line, [`process`] has the figures of the
-//! process. The groups of one application are its own matter.
+//! [`StatsLine`] builds the items, [`StatsFile`] writes the line, [`process`] has the figures of
+//! the process. The groups of one application are its own matter.
 //!
 //! Source: spec `node` 3.3, 8.4; `file-formats` 6.
 

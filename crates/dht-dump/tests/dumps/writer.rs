@@ -33,6 +33,19 @@ fn a_dump_has_its_name_only_when_it_is_finished() {
 }
 
 #[test]
+fn an_unfinished_dump_stays_if_it_is_told_to() {
+    on_every_disk(|disk, dir| {
+        let mut writer = DumpWriter::create(&disk, dir, &channel("ch"), WITH_BACKUP).unwrap();
+        writer.record(Key(1), b"value").unwrap();
+        let path = writer.temporary_path().to_owned();
+        assert_eq!(writer.leave_unfinished(), path);
+        let [name] = &names(&*disk, dir)[..] else { panic!("one file") };
+        assert_eq!(dir.join(name), path);
+        assert!(load(&*disk, &path).is_err(), "it is not taken for a dump");
+    });
+}
+
+#[test]
 fn the_dump_before_is_kept_as_backup() {
     on_every_disk(|disk, dir| {
         for number in 0..4 {

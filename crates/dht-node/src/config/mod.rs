@@ -2,11 +2,11 @@
 //!
 //! ```text
 //! etc/config.ini + -O   > Ini > NodeConfig::from_ini       a start with --config
-//!             -O alone  > Ini > NodeConfig::without_file   a start without: everything has a default
+//!             -O alone  > Ini > NodeConfig::without_file   without a file all has a default
 //! ```
 //!
-//! Nothing here opens, creates or locks anything. Invariant: the values of a `NodeConfig` are within
-//! their limits, so nobody checks them again.
+//! Nothing here opens, creates or locks anything. Invariant: the values of a `NodeConfig` are
+//! within their limits, so nobody checks them again.
 //!
 //! Source: spec `node` 3.3, 3.5.
 
@@ -32,8 +32,8 @@ pub const BATCH_BYTES_MIN: usize = 1024;
 /// any machine should buffer for one connection.
 pub const BATCH_BYTES_MAX: usize = i32::MAX as usize;
 
-/// What a start without a config file reads instead of one. It writes nothing but data: the log goes
-/// to the console, and the command socket is below the data directory.
+/// What a start without a config file reads instead of one. It writes nothing but data: the log
+/// goes to the console, and the command socket is below the data directory.
 const WITHOUT_FILE: &str = "
 [Server]
 address = 127.0.0.1

@@ -2,6 +2,8 @@
 //! start, periodically, and whenever changes were lost.
 
 mod queue;
+#[cfg(test)]
+mod tests;
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -71,6 +73,8 @@ struct Refresh {
 struct OverflowNotice {
     due: bool,
     last: Option<Instant>,
+    /// The time for which an alarm is set.
+    alarm: Option<Instant>,
 }
 
 pub(super) fn neo(
@@ -115,6 +119,10 @@ pub(super) fn neo(
 impl MirrorStream {
     pub(super) fn control(&mut self, control: Control) -> Reaction {
         self.state.control(control)
+    }
+
+    pub(super) fn awaits(&self, at: Instant) -> bool {
+        [self.refresh.next, self.notice.alarm].contains(&Some(at))
     }
 
     pub(super) fn step(&mut self, cx: &mut Context, id: RequestId, out: &mut Vec<u8>) -> Step {
@@ -271,7 +279,12 @@ impl OverflowNotice {
         }
         let now = (cx.clock)();
         match self.last.map(|last| last + OVERFLOW_NOTICE_PERIOD) {
-            Some(again) if now < again => cx.wake_at(again, id.get()),
+            Some(again) if now < again => {
+                if self.alarm != Some(again) {
+                    self.alarm = Some(again);
+                    cx.wake_at(again, id.get());
+                }
+            }
             _ => {
                 MirrorMessage::UpdateOverflow.write(id, out);
                 self.due = false;

@@ -18,6 +18,8 @@ mod remove_channel;
 mod select;
 mod update;
 
+use std::time::Instant;
+
 use dht_protocol::legacy::{self, CloseReason};
 use dht_protocol::neo::suspendable::Reaction;
 use dht_protocol::neo::{self, Control, RequestId};
@@ -108,6 +110,14 @@ impl NeoStream {
             Self::GetHashRange | Self::Update(_) => Step::Idle,
             Self::GetAll(stream) => stream.step(cx, id, out),
             Self::Mirror(stream) => stream.step(cx, id, out),
+        }
+    }
+
+    /// Whether it has to be woken at this time.
+    pub(crate) fn awaits(&self, at: Instant) -> bool {
+        match self {
+            Self::GetHashRange | Self::Update(_) | Self::GetAll(_) => false,
+            Self::Mirror(stream) => stream.awaits(at),
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 use dht_protocol::neo::auth::ServerHandshakeError;
 use dht_protocol::neo::{self, ServerHandshake};
 
+use crate::alarms::Alarm;
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::session::Progress;
@@ -45,6 +46,16 @@ impl NeoSession {
     pub(crate) fn wake(&mut self, stream: u64) {
         if let Self::Open(open) = self {
             open.wake(stream);
+        }
+    }
+
+    /// Whether something waits for this alarm.
+    pub(crate) fn awaits(&self, alarm: &Alarm) -> bool {
+        match self {
+            Self::Greeting { give_up, .. } => {
+                alarm.stream == SESSION_STREAM && alarm.at == *give_up
+            }
+            Self::Open(open) => open.awaits(alarm),
         }
     }
 

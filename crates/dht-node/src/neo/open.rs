@@ -1,7 +1,8 @@
 //! An authenticated connection: requests start, run side by side, and end.
 //!
 //! ```text
-//! input -> up to 64 requests decoded -> their records prefetched -> executed in order
+//! input -> up to 64 requests looked at -> their records prefetched
+//!       -> executed in order, while the output has room
 //!       -> then each stream that can go on gets a step, in turn, while the output has room
 //! ```
 
@@ -13,17 +14,19 @@ use arrayvec::ArrayVec;
 use dht_protocol::neo::requests::{ADMIN_NAME, UpdateMessage};
 use dht_protocol::neo::{
     CloseReason, Command, Control, Event, Message, Request, RequestId, RequestKind, Server,
+    Supported,
 };
 use dht_storage::Channel;
 use dht_types::Key;
 use rustc_hash::FxHashMap;
 
+use crate::alarms::Alarm;
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::handlers::{NeoStream, Step, neo as handle};
 use crate::session::{OUTPUT_BYTES_HIGH, Progress};
 
-/// Most requests that are decoded before the first of them is executed.
+/// Most requests that are looked at before the first of them is executed.
 const BATCH_REQUESTS: usize = 64;
 
 /// From so many requests on it pays to fetch what they need into the cache first.
@@ -40,6 +43,14 @@ pub(crate) struct Open {
     streams: FxHashMap<RequestId, Running>,
     /// Streams that may have something to do; each stands in it once at most.
     runnable: VecDeque<RequestId>,
+}
+
+/// A request that is answered at once, looked at and not executed yet.
+struct Single<'a> {
+    id: RequestId,
+    request: Request<'a>,
+    /// The input behind it.
+    rest: &'a [u8],
 }
 
 /// A request that goes on after its first message.
@@ -75,6 +86,12 @@ impl Open {
         }
     }
 
+    /// Whether a stream waits for this alarm.
+    pub(crate) fn awaits(&self, alarm: &Alarm) -> bool {
+        let running = RequestId::new(alarm.stream).and_then(|id| self.streams.get(&id));
+        running.is_some_and(|running| running.stream.awaits(alarm.at))
+    }
+
     pub(crate) fn work(
         &mut self,
         cx: &mut Context,
@@ -101,52 +118,57 @@ impl Open {
         out: &mut Vec<u8>,
     ) -> Result<bool, CloseReason> {
         loop {
-            let mut batch = ArrayVec::<Event<'_>, BATCH_REQUESTS>::new();
-            let mut failed = None;
-            while !batch.is_full() && out.len() < OUTPUT_BYTES_HIGH {
-                match self.server.next(input, out) {
-                    Ok(None) => break,
-                    Ok(Some(event)) => {
-                        let barrier = event.is_barrier();
-                        batch.push(event);
-                        if barrier {
-                            break;
-                        }
-                    }
-                    Err(reason) => {
-                        failed = Some(reason);
-                        break;
-                    }
-                }
+            self.singles(cx, input, out)?;
+            if out.len() >= OUTPUT_BYTES_HIGH {
+                return Ok(true);
             }
-            if batch.len() >= PREFETCH_REQUESTS_MIN {
-                prefetch(cx, &batch);
-            }
-            let took = !batch.is_empty();
-            let mut began = None;
-            for event in batch {
-                self.event(cx, event, &mut began, out)?;
-            }
-            match failed {
-                Some(reason) => return Err(reason),
-                None if out.len() >= OUTPUT_BYTES_HIGH => return Ok(true),
-                None if !took => return Ok(false),
-                None => {}
+            match self.server.next(input, out)? {
+                Some(event) => self.event(cx, event, out)?,
+                None => return Ok(false),
             }
         }
     }
 
-    /// `began`: the time, where it is known from the request before.
+    /// Executes the requests at the front of `input` that are answered at once, a batch of them,
+    /// until the output is full.
+    fn singles(
+        &mut self,
+        cx: &mut Context,
+        input: &mut &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<(), CloseReason> {
+        let mut batch = ArrayVec::<Single<'_>, BATCH_REQUESTS>::new();
+        let mut rest = *input;
+        while !batch.is_full()
+            && let Some((id, request)) = self.server.look_ahead(&mut rest)
+        {
+            batch.push(Single { id, request, rest });
+        }
+        if batch.len() >= PREFETCH_REQUESTS_MIN {
+            prefetch(cx, &batch);
+        }
+        let mut began = None;
+        for Single { id, request, rest } in batch {
+            // The answers may be large: the others wait in the input until this one is sent.
+            if out.len() >= OUTPUT_BYTES_HIGH {
+                break;
+            }
+            Supported::Yes.write(id, out);
+            self.start(cx, id, &request, &mut began, out)?;
+            *input = rest;
+        }
+        Ok(())
+    }
+
     fn event(
         &mut self,
         cx: &mut Context,
         event: Event<'_>,
-        began: &mut Option<Instant>,
         out: &mut Vec<u8>,
     ) -> Result<(), CloseReason> {
         match event {
             Event::Refused(refusal) => log::debug!("{}: {refusal}", cx.peer),
-            Event::Start { id, request } => self.start(cx, id, &request, began, out)?,
+            Event::Start { id, request } => self.start(cx, id, &request, &mut None, out)?,
             Event::Abandoned { id, .. } => self.forget(cx, id),
             Event::Message { id, message: Message::Control(control) } => {
                 self.control(cx, id, control, out)?;
@@ -158,6 +180,7 @@ impl Open {
         Ok(())
     }
 
+    /// `began`: the time, where it is known from the request before.
     fn start(
         &mut self,
         cx: &mut Context,
@@ -278,11 +301,11 @@ fn end(cx: &Context, command: Command, began: Option<Instant>) -> Option<Instant
 }
 
 /// Fetches index and record lines of all requests, so that their cache misses overlap.
-fn prefetch(cx: &mut Context, batch: &[Event<'_>]) {
+fn prefetch(cx: &mut Context, batch: &[Single<'_>]) {
     // Mostly they are about one channel: it is looked up once for each run of requests.
     let mut channels = ArrayVec::<Arc<Channel>, BATCH_REQUESTS>::new();
     let mut records = ArrayVec::<(usize, Key), BATCH_REQUESTS>::new();
-    for (name, key) in batch.iter().filter_map(record_of) {
+    for (name, key) in batch.iter().filter_map(|single| record_of(&single.request)) {
         if channels.last().is_none_or(|channel| channel.name().as_str() != name) {
             let Some(channel) = cx.channel(name) else { continue };
             channels.push(channel);
@@ -295,8 +318,7 @@ fn prefetch(cx: &mut Context, batch: &[Event<'_>]) {
 }
 
 /// The record that a request is about, if it is about one.
-fn record_of<'a>(event: &Event<'a>) -> Option<(&'a str, Key)> {
-    let Event::Start { request, .. } = event else { return None };
+fn record_of<'a>(request: &Request<'a>) -> Option<(&'a str, Key)> {
     match request {
         Request::Put(request) => Some((request.channel, request.key)),
         Request::Get(request) => Some((request.channel, request.key)),

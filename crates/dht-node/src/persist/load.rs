@@ -53,8 +53,9 @@ pub(crate) enum LoadError {
     /// A dump file is cut short or unreadable.
     #[error(
         "dump file '{file}' is damaged: {source}. Nothing was changed. Restore the file from \
-         '{file}.backup' or another backup, or start with --accept-damaged to keep it under \
-         another name and go on with the records that can be read"
+         '{file}.backup' if there is one, or from another backup, or start with \
+         --accept-damaged to keep it under another name and go on with the records that \
+         can be read"
     )]
     Damaged {
         /// The file's path.

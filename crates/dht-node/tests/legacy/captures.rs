@@ -1,6 +1,6 @@
 //! Conversations between the original's programs and the original node, replayed: the same
-//! requests get the same bytes. Only the order of a scan, and so its compressed batches, and that of
-//! the list of channels are the node's own.
+//! requests get the same bytes. Only the order of a scan, and so its compressed batches, and that
+//! of the list of channels are the node's own.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,5 @@
-//! What is written to the log files while a node runs, and their rotation. Source: spec `node` 8, 10.
+//! What is written to the log files while a node runs, and their rotation. Source: spec `node` 8,
+//! 10.
 
 use std::fs;
 

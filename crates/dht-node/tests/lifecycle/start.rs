@@ -59,12 +59,28 @@ fn a_pid_file_that_a_crash_left_is_no_obstacle() {
 fn a_taken_port_is_told_with_exit_code_1() {
     let instance = Instance::new();
     let node = instance.node(&NodeSettings::default());
-    let ended = instance.run(&["-c", "etc/config.ini", "-O", "Server.unix_socket_path=other"]);
+    let others = ["Server.unix_socket_path=other", "Server.data_dir=other_data"];
+    let ended = instance.run(&["-c", "etc/config.ini", "-O", others[0], "-O", others[1]]);
     assert_eq!(ended.code(), Some(1));
     let text = format!("[Server] address, port: cannot listen on {}: ", node.address());
     assert!(ended.stderr.starts_with(&text), "{}", ended.stderr);
     assert!(!instance.exists("other"));
     assert!(node.stop().success());
+}
+
+#[test]
+fn two_nodes_do_not_share_a_data_directory() {
+    let instance = Instance::new();
+    let node = instance.node(&NodeSettings::default());
+    let other_port = format!("Server.port={}", free_port());
+    let ended = instance.run(&["-c", "etc/config.ini", "-O", &other_port]);
+    assert_eq!(ended.code(), Some(1));
+    let text = "[Server] data_dir: 'data' is in use by another node.";
+    assert!(ended.stderr.starts_with(text), "{}", ended.stderr);
+    assert!(instance.exists("dhtnode.socket"), "the first one's socket stays");
+    node.kill();
+    let node = instance.node(&NodeSettings::default());
+    assert!(node.stop().success(), "a crash leaves no lock");
 }
 
 #[test]

@@ -12,9 +12,10 @@
 //!
 //! What the protocol itself has to say is appended to the output at once: `fd` before every
 //! [`Event::Start`], and whatever a refused request is told. The caller says the rest, and
-//! [`Server::finish`] when a request that runs is over. Events borrow from the input alone, so a
-//! caller may take all events of one read before it acts on the first; [`Event::is_barrier`] says
-//! where it has to act before it goes on. Source: spec `protocol-neo` 6, 9, 17.
+//! [`Server::finish`] when a request that runs is over, before it takes the next event. What can be
+//! answered at once may also be taken by [`Server::look_ahead`], which changes nothing: so a caller
+//! may look at many requests of one read before it executes the first, and stop between any two.
+//! Source: spec `protocol-neo` 6, 9, 17.
 
 use dht_types::ChannelNameError;
 
@@ -138,13 +139,6 @@ impl Event<'_> {
             Self::Message { .. } | Self::Abandoned { .. } | Self::Refused(_) => None,
         }
     }
-
-    /// Whether the caller has to act on this event, and say [`Server::finish`] if that ends the
-    /// request, before it takes the next one: what that is may depend on it.
-    #[must_use]
-    pub const fn is_barrier(&self) -> bool {
-        matches!(self, Self::Message { .. }) || self.kind().is_some()
-    }
 }
 
 /// Reads the messages of one client.
@@ -188,6 +182,33 @@ impl Server {
             Some(Frame { kind: FrameKind::Authentication, .. }) => Err(CloseReason::Authentication),
             Some(Frame { kind: FrameKind::Request, body }) => self.message(body, out).map(Some),
         }
+    }
+
+    /// Takes a request from the front of `input` if it is there as a whole, well-formed and
+    /// answered at once; of anything else nothing is taken, and [`Server::next`] says what it is.
+    /// Neither the state nor the output change: the caller appends [`Supported::Yes`] when it
+    /// executes the request. If it does not, it must not count its bytes as taken.
+    pub fn look_ahead<'a>(&self, input: &mut &'a [u8]) -> Option<(RequestId, Request<'a>)> {
+        let mut rest = *input;
+        let Ok(Some(Frame { kind: FrameKind::Request, body })) = frame::next_frame(&mut rest)
+        else {
+            return None;
+        };
+        let mut r = Reader::new(body);
+        let id = r.u64().ok().and_then(RequestId::new)?;
+        if self.active.is_full() || self.active.get(id).is_some() {
+            return None;
+        }
+        let command = Command::from_code(r.u8().ok()?)?;
+        if r.u8().ok()? != command.version() {
+            return None;
+        }
+        let request = Request::decode(command, &mut r).ok()?;
+        if RequestKind::of(&request).is_some() {
+            return None;
+        }
+        *input = rest;
+        Some((id, request))
     }
 
     fn message<'a>(&mut self, body: &'a [u8], out: &mut Vec<u8>) -> Result<Event<'a>, CloseReason> {

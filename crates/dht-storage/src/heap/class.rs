@@ -20,9 +20,9 @@ pub(crate) const BLOCK_BYTES: usize = 64 << 10;
 /// A span has at most 2^4 blocks.
 const SPAN_BLOCKS_LOG2_MAX: u32 = 4;
 
-/// Sizes of index slots, in entries of 8 bytes. A segment with more entries than the last but one has
-/// a slot of the last size, and grows in it: the pages of the system that it does not reach yet cost
-/// nothing.
+/// Sizes of index slots, in entries of 8 bytes. A segment with more entries than the last but one
+/// has a slot of the last size, and grows in it: the pages of the system that it does not reach yet
+/// cost nothing.
 pub(crate) const INDEX_SLOTS: [usize; 21] =
     [8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512, 4096];
 

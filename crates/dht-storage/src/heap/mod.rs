@@ -1,20 +1,24 @@
 //! The memory of one shard: slots for the records and indexes of all its channels.
 //!
 //! ```text
-//! slot reference, u32     | 0 | region: 11 bits | offset in the region in units of 4 bytes: 20 bits |
-//!                         | 1 | number of a large record: 31 bits                                  |
+//! slot reference, u32  | 0 | region: 11 bits | offset in the region in units of 4 bytes: 20 bits |
+//!                      | 1 | number of a large record: 31 bits                                  |
 //! ```
 //!
 //! Slots come from [size classes](class), which take spans from [regions](region). Channels share
-//! them, so that a channel of ten records costs ten slots. An empty span gives its memory back to the
-//! system, except for one per heap that is kept against churn; an empty heap keeps nothing.
+//! them, so that a channel of ten records costs ten slots. An empty span gives its memory back to
+//! the system, except for one per heap that is kept against churn; an empty heap keeps nothing.
+//! What to do about many spans that are nearly empty is in [evacuation].
 #![expect(
     clippy::cast_possible_truncation,
     reason = "references and counts are bounded by REGIONS_MAX"
 )]
 
 mod class;
+mod evacuation;
 mod region;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use class::INDEX_SLOTS;
 use class::{BLOCK_BYTES, CLASSES, Class, SLOT_BYTES_MAX};
@@ -22,7 +26,7 @@ use region::{BLOCKS, REGION_BYTES, Region, SpanId};
 
 use std::ops::Range;
 
-use crate::raw;
+use crate::raw::{self, LINE};
 
 /// References have 31 bits for units of 4 bytes: 8 GiB in regions.
 const REGIONS_MAX: usize = (8 << 30) / REGION_BYTES;
@@ -72,6 +76,9 @@ pub(crate) struct HeapUse {
     pub(crate) slots: u64,
     /// Bytes of record slots in use.
     pub(crate) record_bytes: u64,
+    /// Bytes of record slots that were handed out since their memory was last given back: what the
+    /// system has to back with memory, but for the rounding to its pages.
+    pub(crate) touched_bytes: u64,
     /// Bytes of large records.
     pub(crate) large_bytes: u64,
 }
@@ -86,6 +93,8 @@ pub(crate) struct Heap {
     large_free: Vec<u32>,
     /// The one empty span that is kept.
     idle: Option<SpanId>,
+    /// Nothing is evacuated while more bytes than this are in record slots.
+    evacuate_below: u64,
     /// [`REGIONS_MAX`], but in tests.
     regions_max: usize,
     in_use: HeapUse,
@@ -104,6 +113,7 @@ impl Heap {
             large: Vec::new(),
             large_free: Vec::new(),
             idle: None,
+            evacuate_below: 0,
             regions_max,
             in_use: HeapUse::default(),
         }
@@ -170,6 +180,13 @@ impl Heap {
         index.as_chunks().0
     }
 
+    /// The cache line of an index slot that begins with this entry.
+    #[inline]
+    pub(crate) fn index_line(&self, slot: SlotRef, entry: usize) -> &[[u8; 8]; LINE] {
+        let line = self.region(slot.region()).bytes()[slot.offset() + entry * 8..].as_chunks().0;
+        line.first_chunk().expect("slots end with whole lines")
+    }
+
     /// As [`Heap::index`].
     #[inline]
     pub(crate) fn index_mut(&mut self, slot: SlotRef, entries: usize) -> &mut [[u8; 8]] {
@@ -177,8 +194,8 @@ impl Heap {
         index[..entries * 8].as_chunks_mut().0
     }
 
-    /// Gives the memory of the entries of `range` in an index slot back to the system, as far as they
-    /// fill its pages. What they held is lost.
+    /// Gives the memory of the entries of `range` in an index slot back to the system, as far as
+    /// they fill its pages. What they held is lost.
     pub(crate) fn discard_index(&mut self, slot: SlotRef, range: Range<usize>) {
         let bytes = (range.start * 8).next_multiple_of(PAGE_BYTES)..range.end * 8;
         if bytes.start < bytes.end {
@@ -188,8 +205,8 @@ impl Heap {
         }
     }
 
-    /// Fetches the first cache lines of a record ahead; the processor expects the rest of a long one
-    /// by itself.
+    /// Fetches the first cache lines of a record ahead; the processor expects the rest of a long
+    /// one by itself.
     #[inline]
     pub(crate) fn prefetch(&self, slot: SlotRef) {
         if slot.large().is_some() {
@@ -198,7 +215,8 @@ impl Heap {
         let region = self.region(slot.region());
         let bytes = region.bytes();
         raw::prefetch(&bytes[slot.offset()..]);
-        // A slot of n lines starts anywhere in its first one, so it may end in the line n further on.
+        // A slot of n lines starts anywhere in its first one, so it may end in the line n further
+        // on.
         for line in 1..=region.lines(slot.block()).min(PREFETCHED_LINES) {
             raw::prefetch(&bytes[(slot.offset() + line * 64).min(REGION_BYTES)..]);
         }
@@ -218,14 +236,15 @@ impl Heap {
         let region = self.region_mut(slot.region());
         let head = region.head(slot.block());
         let span = region.span_mut(head);
-        let (class, had_room, next) = (span.class, span.has_room(), span.freed);
+        let (class, next) = (span.class, span.freed);
+        let is_listed = span.has_room() || span.is_victim;
         span.freed = Some(slot);
         span.live -= 1;
         let is_empty = span.live == 0;
         let next = next.map_or(u32::MAX, |slot| slot.0);
         region.bytes_mut()[slot.offset()..][..4].copy_from_slice(&next.to_le_bytes());
         let id = SpanId((slot.region() * BLOCKS + head) as u32);
-        if !had_room {
+        if !is_listed {
             self.list(id, class);
         }
         self.count(class, false);
@@ -257,6 +276,9 @@ impl Heap {
             None => {
                 let offset = span.bump * class.shape().slot_bytes;
                 span.bump += 1;
+                if !class.is_index() {
+                    self.in_use.touched_bytes += u64::from(class.shape().slot_bytes);
+                }
                 SlotRef((id.0 << BLOCK_UNITS_LOG2) + offset / 4)
             }
         };
@@ -293,6 +315,7 @@ impl Heap {
         if is_more {
             self.in_use.record_bytes += bytes;
             self.in_use.slots += 1;
+            self.expect_growth();
         } else {
             self.in_use.record_bytes -= bytes;
             self.in_use.slots -= 1;
@@ -333,18 +356,29 @@ impl Heap {
     /// The last slot of a span was freed: the span kept until now goes, this one is kept instead.
     fn on_empty(&mut self, id: SpanId) {
         let span = self.span_mut(id);
+        if !span.class.is_index() {
+            let touched = u64::from(span.bump * span.class.shape().slot_bytes);
+            self.in_use.touched_bytes -= touched;
+        }
+        let span = self.span_mut(id);
         (span.bump, span.freed) = (0, None); // Address order again.
-        if let Some(before) = self.idle.replace(id) {
+        if span.is_victim {
+            self.close_span(id);
+        } else if let Some(before) = self.idle.replace(id) {
             self.close_span(before);
         }
-        if self.in_use.slots == 0 {
-            self.idle = None;
-            self.close_span(id);
+        if self.in_use.slots == 0
+            && let Some(last) = self.idle.take()
+        {
+            self.close_span(last);
         }
     }
 
     fn close_span(&mut self, id: SpanId) {
-        self.unlist(id, self.span(id).class);
+        let span = *self.span(id);
+        if !span.is_victim {
+            self.unlist(id, span.class);
+        }
         let region = self.region_mut(id.region());
         region.close_span(id.block());
         if region.is_free() {
@@ -397,78 +431,5 @@ impl Heap {
 
     fn large_bytes(&self, at: usize) -> &[u8] {
         self.large[at].as_deref().expect("a reference is valid until freed")
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use dht_testkit::{Rng, for_seeds};
-
-    use super::*;
-
-    /// A slot, its length, and the byte that fills it.
-    type Filled = (SlotRef, usize, u8);
-
-    fn fill(heap: &mut Heap, rng: &mut Rng, slots: &mut Vec<Filled>, bytes: usize) {
-        let Ok(slot) = heap.alloc_record(bytes) else { return };
-        let byte = rng.next() as u8;
-        heap.bytes_mut(slot)[..bytes].fill(byte);
-        slots.push((slot, bytes, byte));
-    }
-
-    fn check_and_free(heap: &mut Heap, (slot, bytes, byte): Filled) {
-        assert!(heap.bytes(slot)[..bytes].iter().all(|&other| other == byte), "overwritten");
-        heap.free(slot);
-    }
-
-    #[test]
-    fn slots_do_not_overlap_and_all_memory_comes_back() {
-        for_seeds(if cfg!(miri) { 1 } else { 20 }, |rng| {
-            let (mut heap, mut slots) = (Heap::new(), Vec::new());
-            let longest = *rng.pick(&[20, 700, 50_000]);
-            for _ in 0..if cfg!(miri) { 100 } else { 3_000 } {
-                let bytes = rng.within(5..longest);
-                if rng.below(5) < 3 || slots.is_empty() {
-                    fill(&mut heap, rng, &mut slots, bytes);
-                } else {
-                    let at = rng.within(0..slots.len());
-                    check_and_free(&mut heap, slots.swap_remove(at));
-                }
-            }
-            let in_use = heap.in_use();
-            let wanted: usize = slots.iter().map(|&(_, bytes, _)| bytes).sum();
-            assert!(in_use.record_bytes + in_use.large_bytes >= wanted as u64);
-            slots.drain(..).for_each(|filled| check_and_free(&mut heap, filled));
-            assert_eq!((heap.in_use(), heap.mapped_bytes()), (HeapUse::default(), 0));
-        });
-    }
-
-    #[test]
-    fn a_full_heap_says_so_and_goes_on_when_something_was_freed() {
-        let mut heap = Heap::with_regions(1);
-        let mut slots = Vec::new();
-        while let Ok(slot) = heap.alloc_record(30_000) {
-            slots.push(slot);
-        }
-        assert_eq!(heap.mapped_bytes(), REGION_BYTES as u64);
-        assert!(slots.len() * 30_720 > REGION_BYTES / 100 * 98, "only {} slots", slots.len());
-        assert_eq!(heap.alloc_record(8), Err(Full));
-        heap.alloc_record(100_000).expect("large records lie elsewhere");
-        heap.free(slots.pop().expect("some"));
-        heap.alloc_record(30_000).expect("the freed slot");
-        assert_eq!(heap.alloc_record(30_000), Err(Full));
-    }
-
-    #[test]
-    fn freed_slots_are_used_before_fresh_memory() {
-        let mut heap = Heap::new();
-        let slots: Vec<_> = (0..1000).map(|_| heap.alloc_record(100).expect("memory")).collect();
-        slots.iter().step_by(2).for_each(|&slot| heap.free(slot));
-        let mut again: Vec<_> =
-            (0..500).map(|_| heap.alloc_record(100).expect("memory").0).collect();
-        again.sort_unstable();
-        let mut freed: Vec<_> = slots.iter().step_by(2).map(|slot| slot.0).collect();
-        freed.sort_unstable();
-        assert_eq!(again, freed);
     }
 }

@@ -43,6 +43,8 @@ pub(super) struct Span {
     pub(super) bump: u32,
     /// First of the freed slots.
     pub(super) freed: Option<SlotRef>,
+    /// It is being emptied: it hands out nothing, and is in no list.
+    pub(super) is_victim: bool,
     /// Neighbours in the class's list of spans with room; meaningless while there is none.
     pub(super) before: Option<SpanId>,
     pub(super) after: Option<SpanId>,
@@ -50,7 +52,7 @@ pub(super) struct Span {
 
 impl Span {
     pub(super) const fn new(class: Class) -> Self {
-        Self { class, live: 0, bump: 0, freed: None, before: None, after: None }
+        Self { class, live: 0, bump: 0, freed: None, is_victim: false, before: None, after: None }
     }
 
     /// Whether it can hand out another slot, and so is in its class's list.
@@ -115,6 +117,12 @@ impl Region {
     /// The span whose first block is `head`.
     pub(super) fn span(&self, head: usize) -> &Span {
         self.spans[head].as_ref().expect("a span is alive while something refers to it")
+    }
+
+    /// All spans, each with its first block.
+    pub(super) fn spans(&self) -> impl Iterator<Item = (usize, &Span)> {
+        let spans = self.spans.iter().enumerate();
+        spans.filter_map(|(head, span)| Some((head, span.as_ref()?)))
     }
 
     /// The span whose first block is `head`, to be changed.

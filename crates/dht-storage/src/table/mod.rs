@@ -8,8 +8,8 @@
 //!   11 --+
 //! ```
 //!
-//! A segment with more than [`SPLIT_AT`] entries is split by its next bit. A split, like the growth of
-//! a segment, moves that segment's entries and nothing else: no operation moves more than
+//! A segment with more than [`SPLIT_AT`] entries is split by its next bit. A split, like the growth
+//! of a segment, moves that segment's entries and nothing else: no operation moves more than
 //! [`ENTRIES_MOVED_MAX`] entries, however large the table is, and none touches other records.
 
 mod entry;
@@ -31,8 +31,8 @@ use crate::{
 /// The most index entries that one operation moves.
 pub const ENTRIES_MOVED_MAX: usize = segment::CAPACITY_MAX;
 
-/// A segment that would have more entries than this is split. A little less than fit, so that nearly
-/// all halves fit into half the capacity.
+/// A segment that would have more entries than this is split. A little less than fit, so that
+/// nearly all halves fit into half the capacity.
 const SPLIT_AT: usize = segment::CAPACITY_MAX / 32 * 27;
 
 /// Most bits of the directory: 4 MiB of it, enough for a billion records in a shard. A segment this
@@ -89,18 +89,12 @@ impl Table {
         self.segments.iter().map(|segment| segment.capacity() * size_of::<Entry>()).sum()
     }
 
-    /// Looks a record up.
+    /// Looks a record up: where it is, and its value.
     #[inline]
-    pub(crate) fn find(&self, heap: &Heap, tag: u32, low: u32) -> Option<Found> {
+    pub(crate) fn find<'h>(&self, heap: &'h Heap, tag: u32, low: u32) -> Option<(Found, &'h [u8])> {
         let segment = self.locate(tag);
-        let (position, slot) = self.segments[segment].find(heap, tag, low)?;
-        Some(Found { segment, position, slot })
-    }
-
-    /// The value of a record.
-    #[inline]
-    pub(crate) fn value<'h>(&self, heap: &'h Heap, found: Found) -> &'h [u8] {
-        record::value(heap.bytes(found.slot))
+        let (position, slot, record) = self.segments[segment].find(heap, tag, low)?;
+        Some((Found { segment, position, slot }, record::value(record)))
     }
 
     /// The index line in which a tag has its home.
@@ -136,7 +130,7 @@ impl Table {
         low: u32,
         value: &[u8],
     ) -> Result<(), Full> {
-        let old_len = self.value(heap, found).len();
+        let old_len = record::value(heap.bytes(found.slot)).len();
         let bytes = record::record_bytes(value.len());
         if Heap::is_same_slot(record::record_bytes(old_len), bytes) {
             record::write(heap.bytes_mut(found.slot), low, value);
@@ -153,7 +147,7 @@ impl Table {
     /// Removes a record.
     pub(crate) fn remove(&mut self, heap: &mut Heap, found: Found) {
         self.usage.records -= 1;
-        self.usage.value_bytes -= self.value(heap, found).len() as u64;
+        self.usage.value_bytes -= record::value(heap.bytes(found.slot)).len() as u64;
         heap.free(found.slot);
         let segment = &mut self.segments[found.segment];
         let mut moved = segment.remove(heap, found.position);

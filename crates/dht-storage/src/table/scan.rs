@@ -8,8 +8,8 @@ use crate::{
     record,
 };
 
-/// Segments that one step looks into. Only in a table that lost nearly all of its records does a step
-/// end here.
+/// Segments that one step looks into. Only in a table that lost nearly all of its records does a
+/// step end here.
 const SEGMENTS_MAX: usize = 64;
 
 /// What a step found.
@@ -25,6 +25,7 @@ impl Table {
     /// segments) from a place on. Records of one tag are never parted.
     pub(crate) fn chunk(&self, heap: &Heap, tag: u32, low: u32, count: usize) -> Chunk {
         let (entries, next) = self.entries_from(heap, tag, count);
+        entries.iter().for_each(|entry| heap.prefetch(entry.slot()));
         let with_low =
             |entry: Entry| (entry.tag(), record::low(heap.bytes(entry.slot())), entry.slot());
         let mut records: Vec<_> = entries.into_iter().map(with_low).collect();
@@ -33,6 +34,25 @@ impl Table {
         let passed = records.partition_point(|record| (record.0, record.1) < (tag, low));
         records.drain(..passed);
         Chunk { records, next }
+    }
+
+    /// Moves records out of spans that are to be emptied: looks at about `count` entries from a tag
+    /// on, and returns the tag to go on at.
+    pub(crate) fn evacuate(&mut self, heap: &mut Heap, tag: u32, count: usize) -> Option<u32> {
+        let (entries, next) = self.entries_from(heap, tag, count);
+        for entry in entries {
+            if !heap.is_victim(entry.slot()) {
+                continue;
+            }
+            let record = heap.bytes(entry.slot());
+            let record = record[..record::record_bytes(record::value(record).len())].to_vec();
+            // Without memory it stays where it is, until the next evacuation.
+            let Ok(slot) = heap.alloc_record(record.len()) else { continue };
+            heap.bytes_mut(slot)[..record.len()].copy_from_slice(&record);
+            self.segments[self.locate(entry.tag())].replace(heap, entry, slot);
+            heap.free(entry.slot());
+        }
+        next
     }
 
     fn entries_from(&self, heap: &Heap, tag: u32, count: usize) -> (Vec<Entry>, Option<u32>) {
@@ -46,7 +66,6 @@ impl Table {
                     tag = entry.tag();
                     return ControlFlow::Break(());
                 }
-                heap.prefetch(entry.slot());
                 entries.push(entry);
                 ControlFlow::Continue(())
             });

@@ -7,13 +7,14 @@
 //! home of a tag = the line at (its bits behind the segment's prefix, as a fraction) * lines
 //! ```
 //!
-//! Invariants: tags never decrease from left to right; no entry is left of the line that is its home;
-//! no gap is between an entry and the start of its home. So a look-up goes from there rightwards until
-//! it meets the tag, a larger one or a gap, and a scan in position order is a scan in tag order. A
-//! line has eight entries, as many as a cache line: with a load of 7/8 at most, about seven in eight
-//! are in their home, where one comparison of the whole line finds them.
+//! Invariants: tags never decrease from left to right; no entry is left of the line that is its
+//! home; no gap is between an entry and the start of its home. So a look-up goes from there
+//! rightwards until it meets the tag, a larger one or a gap, and a scan in position order is a scan
+//! in tag order. A line has eight entries, as many as a cache line: with a load of 7/8 at most,
+//! about seven in eight are in their home, where one comparison of the whole line finds them.
 //!
-//! A full segment gets more positions and spreads its entries anew; records are not touched by that.
+//! A full segment gets more positions and spreads its entries anew; records are not touched by
+//! that.
 #![expect(clippy::cast_possible_truncation, reason = "positions are at most CAPACITY_MAX")]
 
 use std::ops::ControlFlow;
@@ -31,8 +32,8 @@ pub(super) const CAPACITY_MAX: usize = INDEX_SLOTS[INDEX_SLOTS.len() - 1];
 /// Positions by which a large segment grows: a page of the system.
 const GROWTH: usize = INDEX_SLOTS[INDEX_SLOTS.len() - 2];
 
-/// One range of tags. It owns its slot; [`Segment::free`] returns it. Kept small: the headers of all
-/// segments should stay in a near cache.
+/// One range of tags. It owns its slot; [`Segment::free`] returns it. Kept small: the headers of
+/// all segments should stay in a near cache.
 pub(super) struct Segment {
     slot: SlotRef,
     capacity: u16,
@@ -57,7 +58,8 @@ impl IndexLine<'_> {
         raw::prefetch(self.0.as_flattened());
     }
 
-    /// The slot of the first entry here with this tag. That it is the wanted one is likely, not sure.
+    /// The slot of the first entry here with this tag. That it is the wanted one is likely, not
+    /// sure.
     #[inline]
     pub(crate) fn guess(&self, tag: u32) -> Option<SlotRef> {
         let at = raw::tag_mask(self.0, tag).trailing_zeros() as usize;
@@ -107,36 +109,43 @@ impl Segment {
         heap.free(self.slot);
     }
 
-    /// The entry with this tag whose record has this low part.
+    /// The entry with this tag whose record has this low part, and that record's bytes.
     #[inline]
-    pub(super) fn find(&self, heap: &Heap, tag: u32, low: u32) -> Option<(Position, SlotRef)> {
-        let entries = self.positions(heap);
-        let mut at = self.home(tag);
-        while let Some(line) = entries[at..].first_chunk::<LINE>() {
+    pub(super) fn find<'h>(
+        &self,
+        heap: &'h Heap,
+        tag: u32,
+        low: u32,
+    ) -> Option<(Position, SlotRef, &'h [u8])> {
+        let mut start = self.home(tag);
+        loop {
+            let line = heap.index_line(self.slot, start);
             let mut mask = raw::tag_mask(line, tag);
             while mask != 0 {
-                let position = at + mask.trailing_zeros() as usize;
-                let entry = Entry::read(entries[position]);
+                let at = mask.trailing_zeros() as usize;
+                let entry = Entry::read(line[at]);
                 // The gaps look like the largest tag.
-                if !entry.is_empty() && record::low(heap.bytes(entry.slot())) == low {
-                    return Some((Position(position), entry.slot()));
+                if entry.is_empty() {
+                    return None;
+                }
+                let record = heap.bytes(entry.slot());
+                if record::low(record) == low {
+                    return Some((Position(start + at), entry.slot(), record));
                 }
                 mask &= mask - 1;
             }
+            start += LINE;
             let last = Entry::read(line[LINE - 1]);
-            if last.is_empty() || last.tag() > tag {
+            if last.is_empty() || last.tag() > tag || start == self.capacity() {
                 return None;
             }
-            at += LINE;
         }
-        None
     }
 
     /// The home line of a tag.
     #[inline]
     pub(super) fn line<'h>(&self, heap: &'h Heap, tag: u32) -> IndexLine<'h> {
-        let line = self.positions(heap)[self.home(tag)..].first_chunk();
-        IndexLine(line.expect("a segment ends with a whole line"))
+        IndexLine(heap.index_line(self.slot, self.home(tag)))
     }
 
     /// Calls `f` with each entry whose tag is at least `tag`, in order, until it breaks.
@@ -164,6 +173,13 @@ impl Segment {
     pub(super) fn set_slot(&self, heap: &mut Heap, position: Position, slot: SlotRef) {
         let bytes = &mut self.positions_mut(heap)[position.0];
         *bytes = Entry::new(Entry::read(*bytes).tag(), slot).bytes();
+    }
+
+    /// Lets an entry, which is here, refer to another slot.
+    pub(super) fn replace(&self, heap: &mut Heap, entry: Entry, slot: SlotRef) {
+        let entries = &mut self.positions_mut(heap)[self.home(entry.tag())..];
+        let found = entries.iter_mut().find(|bytes| **bytes == entry.bytes());
+        *found.expect("the entry is here") = Entry::new(entry.tag(), slot).bytes();
     }
 
     /// Inserts an entry behind those of its tag; returns how many it moved.
@@ -205,8 +221,8 @@ impl Segment {
         2 * self.len() < self.capacity() && capacity_for(self.len()) < self.capacity()
     }
 
-    /// Replaces all entries by these, which are in order and share `depth` bits, with a capacity that
-    /// suits them. On [`Full`] nothing has changed.
+    /// Replaces all entries by these, which are in order and share `depth` bits, with a capacity
+    /// that suits them. On [`Full`] nothing has changed.
     pub(super) fn rebuild(
         &mut self,
         heap: &mut Heap,

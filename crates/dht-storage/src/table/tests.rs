@@ -18,13 +18,13 @@ fn put(
     value: &[u8],
 ) -> Result<(), Full> {
     match table.find(heap, tag, low) {
-        Some(found) => table.replace(heap, found, low, value),
+        Some((found, _)) => table.replace(heap, found, low, value),
         None => table.insert(heap, tag, low, value),
     }
 }
 
 fn get<'h>(table: &Table, heap: &'h Heap, (tag, low): (u32, u32)) -> Option<&'h [u8]> {
-    table.find(heap, tag, low).map(|found| table.value(heap, found))
+    table.find(heap, tag, low).map(|(_, value)| value)
 }
 
 /// All records from a place on, collected in chunks.
@@ -58,7 +58,7 @@ fn exercise(rng: &mut Rng, place: impl Fn(&mut Rng) -> (u32, u32)) -> (Table, He
     for _ in 0..STEPS {
         let place = place(rng);
         if rng.one_in(3) {
-            let found = table.find(&heap, place.0, place.1);
+            let found = table.find(&heap, place.0, place.1).map(|(found, _)| found);
             assert_eq!(found.is_some(), model.remove(&place).is_some());
             found.into_iter().for_each(|found| table.remove(&mut heap, found));
         } else {
@@ -74,7 +74,7 @@ fn exercise(rng: &mut Rng, place: impl Fn(&mut Rng) -> (u32, u32)) -> (Table, He
 /// Removes everything, and checks that nothing is kept.
 fn empty(mut table: Table, mut heap: Heap, model: Model) {
     for (tag, low) in model.into_keys() {
-        let found = table.find(&heap, tag, low).expect("it was put");
+        let (found, _) = table.find(&heap, tag, low).expect("it was put");
         table.remove(&mut heap, found);
     }
     table.free_index(&mut heap);
@@ -166,7 +166,7 @@ fn no_operation_moves_more_than_the_bound() {
     let per_record = table.index_bytes() as f64 / places.len() as f64;
     assert!(per_record < 11.7, "{per_record} bytes of index for each record");
     while let Some((tag, low)) = places.pop() {
-        let found = table.find(&heap, tag, low).expect("it was put");
+        let (found, _) = table.find(&heap, tag, low).expect("it was put");
         table.remove(&mut heap, found);
     }
     assert!(table.moved_max() <= ENTRIES_MOVED_MAX);

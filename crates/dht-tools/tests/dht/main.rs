@@ -6,6 +6,7 @@
 
 mod cluster;
 mod commands;
+mod neo;
 mod setup;
 mod workload;
 
@@ -22,6 +23,24 @@ const TESTS: &[(&str, fn())] = &[
     ("a_closed_pipe_ends_quietly", commands::a_closed_pipe_ends_quietly),
     ("each_key_goes_to_its_node", cluster::each_key_goes_to_its_node),
     ("a_missing_node_is_told", cluster::a_missing_node_is_told),
+    (
+        "over_neo_a_record_goes_in_and_out_unchanged",
+        neo::over_neo_a_record_goes_in_and_out_unchanged,
+    ),
+    ("over_neo_a_channel_can_be_looked_through", neo::over_neo_a_channel_can_be_looked_through),
+    ("both_protocols_see_the_same_records", neo::both_protocols_see_the_same_records),
+    ("sizes_and_info_ask_the_legacy_port", neo::sizes_and_info_ask_the_legacy_port),
+    ("a_mirror_tells_puts_removals_and_the_end", neo::a_mirror_tells_puts_removals_and_the_end),
+    (
+        "an_update_is_refused_if_the_record_is_another",
+        neo::an_update_is_refused_if_the_record_is_another,
+    ),
+    ("no_update_is_lost_between_several_at_once", neo::no_update_is_lost_between_several_at_once),
+    (
+        "strangers_are_rejected_and_not_all_is_permitted",
+        neo::strangers_are_rejected_and_not_all_is_permitted,
+    ),
+    ("each_key_goes_to_its_neo_node", neo::each_key_goes_to_its_neo_node),
     ("the_workload_survives_a_restart", workload::the_workload_survives_a_restart),
     ("the_workload_notices_any_change", workload::the_workload_notices_any_change),
 ];

@@ -72,6 +72,43 @@ impl Bench {
         finish(spawn(&["--node", &self.address().to_string()], line), input)
     }
 
+    /// Where the node listens for neo clients.
+    pub(crate) fn neo_address(&self) -> String {
+        let address = self.address();
+        SocketAddr::new(address.ip(), address.port() + 100).to_string()
+    }
+
+    /// A credentials file with one client; its key is this digit 256 times.
+    pub(crate) fn credentials(&self, name: &str, digit: &str) -> String {
+        let file = self.dir.path().join(format!("credentials.{name}.{digit}"));
+        // Written once: other threads may be reading it.
+        if !file.exists() {
+            std::fs::write(&file, format!("{name}:{}\n", digit.repeat(256))).expect("our folder");
+        }
+        file.into_os_string().into_string().expect("temporary folders have plain names")
+    }
+
+    /// Runs `dht` on this node over neo, as the client that may do everything.
+    pub(crate) fn neo(&self, line: &str) -> Ran {
+        self.neo_with_input(line, b"")
+    }
+
+    /// The same with something on standard input.
+    pub(crate) fn neo_with_input(&self, line: &str, input: &[u8]) -> Ran {
+        finish(self.spawn_neo(line), input)
+    }
+
+    /// Starts `dht` on this node over neo.
+    pub(crate) fn spawn_neo(&self, line: &str) -> Child {
+        spawn(&["--auth", &self.credentials("admin", "0"), "--node", &self.neo_address()], line)
+    }
+
+    /// Runs `dht update` over neo with arguments that may have blanks.
+    pub(crate) fn spawn_update(&self, arguments: &[&str]) -> Child {
+        let (auth, node) = (self.credentials("admin", "0"), self.neo_address());
+        spawn(&[&["--auth", &auth, "--node", &node, "update"], arguments].concat(), "")
+    }
+
     /// Starts `dht` on this node.
     pub(crate) fn spawn(&self, line: &str) -> Child {
         spawn(&["--node", &self.address().to_string()], line)
@@ -94,6 +131,7 @@ fn spawn(front: &[&str], line: &str) -> Child {
         .args(line.split_whitespace())
         .env_remove("DHT_NODE")
         .env_remove("DHT_NODES")
+        .env_remove("DHT_AUTH")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -1,18 +1,13 @@
 //! Several nodes that share the hash space.
 
-use std::thread;
-
 use dht_protocol::legacy::{Answer, Arguments};
 use dht_types::{ChannelName, HashRange, Key};
 
-use super::{Connection, Timeouts};
+use super::Connection;
 use crate::{
     Error, ErrorKind, NodeAddress,
-    ranges::{self, RangeWarning},
+    blocking::{ClusterError, Timeouts, Warning, handshakes},
 };
-
-/// Nodes that are asked at the same time in a handshake.
-const HANDSHAKES_AT_ONCE: usize = 64;
 
 /// The nodes that passed the handshake, and what was wrong with the others.
 ///
@@ -30,59 +25,17 @@ struct Node {
     range: HashRange,
 }
 
-/// Something that the handshake found; the rest of the cluster can be used.
-#[derive(Debug, thiserror::Error)]
-pub enum Warning {
-    /// A node did not answer, or speaks another version. It is left out.
-    #[error(transparent)]
-    Failed(Error),
-    /// The ranges do not tile the hash space.
-    #[error(transparent)]
-    Ranges(RangeWarning),
-}
-
-/// Why there is no cluster at all.
-#[derive(Debug, thiserror::Error)]
-pub enum ClusterError {
-    /// No node was given.
-    #[error("no node was given")]
-    NoNodes,
-    /// A node was given twice.
-    #[error("node {0} was given twice")]
-    Duplicate(NodeAddress),
-    /// No node passed the handshake; what happened at each of them.
-    #[error("no node passed the handshake: {}", .0[0])]
-    Failed(Vec<Error>),
-}
-
 impl Cluster {
     /// Asks every node for its version and its range, many at once.
     ///
     /// A node that fails is left out, with a warning; only if all fail, this does.
     pub fn connect(nodes: &[NodeAddress], timeouts: Timeouts) -> Result<Self, ClusterError> {
-        for (at, node) in nodes.iter().enumerate() {
-            if nodes[..at].contains(node) {
-                return Err(ClusterError::Duplicate(node.clone()));
-            }
-        }
-        let mut failed = Vec::new();
-        let mut passed = Vec::new();
-        for result in handshakes(nodes, timeouts) {
-            match result {
-                Ok(node) => passed.push(node),
-                Err(error) => failed.push(error),
-            }
-        }
-        match (passed.is_empty(), failed.is_empty()) {
-            (true, true) => return Err(ClusterError::NoNodes),
-            (true, false) => return Err(ClusterError::Failed(failed)),
-            (false, _) => {}
-        }
-        let known: Vec<_> =
-            passed.iter().map(|node| (node.connection.node().clone(), node.range)).collect();
-        let failed = failed.into_iter().map(Warning::Failed);
-        let warnings = failed.chain(ranges::check(&known).into_iter().map(Warning::Ranges));
-        Ok(Self { nodes: passed, warnings: warnings.collect() })
+        let (passed, warnings) = handshakes::greet_all(nodes, |node| {
+            let mut connection = Connection::new(node.clone(), timeouts);
+            connection.handshake().map(|range| (connection, range))
+        })?;
+        let nodes = passed.into_iter().map(|(connection, range)| Node { connection, range });
+        Ok(Self { nodes: nodes.collect(), warnings })
     }
 
     /// The same cluster for another thread, without another handshake: connections are opened as
@@ -150,22 +103,4 @@ impl Cluster {
         };
         self.nodes.iter_mut().map(ask).collect()
     }
-}
-
-fn handshakes(nodes: &[NodeAddress], timeouts: Timeouts) -> Vec<Result<Node, Error>> {
-    let handshake = |node: &NodeAddress| {
-        let mut connection = Connection::new(node.clone(), timeouts);
-        connection.handshake().map(|range| Node { connection, range })
-    };
-    let several_at_once = |nodes: &[NodeAddress]| -> Vec<_> {
-        thread::scope(|scope| {
-            let threads: Vec<_> =
-                nodes.iter().map(|node| scope.spawn(move || handshake(node))).collect();
-            let join = |thread: thread::ScopedJoinHandle<'_, _>| {
-                thread.join().expect("a handshake does not panic")
-            };
-            threads.into_iter().map(join).collect()
-        })
-    };
-    nodes.chunks(HANDSHAKES_AT_ONCE).flat_map(several_at_once).collect()
 }

@@ -12,11 +12,15 @@ use dht_protocol::{
 };
 use dht_types::{ChannelName, HashRange, Key};
 
-use super::{
-    socket::{Socket, Timeouts},
-    stream::{Changes, Keys, Records},
+use super::stream::{Changes, Keys, Records};
+use crate::{
+    Error, ErrorKind, NodeAddress, RequestName,
+    blocking::socket::{Socket, Timeouts},
 };
-use crate::{Error, ErrorKind, NodeAddress};
+
+/// Most bytes of one answer that are kept until it is complete. Above all single arrays; a list of
+/// channels that is longer is refused.
+const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// A client of one node. It connects when a request needs it, and again after an error that ended
 /// the connection; a request that failed is not repeated.
@@ -157,7 +161,10 @@ impl Connection {
         let mut bytes = std::mem::take(&mut self.request);
         bytes.clear();
         dht_protocol::legacy::encode(request, &mut Writer::new(&mut bytes));
-        let sent = self.socket().and_then(|socket| socket.send(&bytes));
+        let sent = self.socket().and_then(|socket| match socket.received() {
+            [] => socket.send(&bytes),
+            unasked => Err(ErrorKind::Unasked(unasked.len())),
+        });
         self.request = bytes;
         sent
     }
@@ -165,7 +172,7 @@ impl Connection {
     /// The open socket; connects if there is none.
     pub(super) fn socket(&mut self) -> Result<&mut Socket, ErrorKind> {
         if self.socket.is_none() {
-            self.socket = Some(Socket::connect(&self.node, self.timeouts)?);
+            self.socket = Some(Socket::connect(&self.node, self.timeouts, ANSWER_BYTES_MAX)?);
         }
         Ok(self.socket.as_mut().expect("opened above"))
     }
@@ -187,7 +194,7 @@ impl Connection {
     fn error(&self, request: Command, kind: ErrorKind) -> Error {
         // Whichever request asked for the connection has nothing to do with its failure.
         let connecting = matches!(kind, ErrorKind::Connect(_) | ErrorKind::ConnectTimedOut(_));
-        let request = if connecting { None } else { Some(request) };
+        let request = if connecting { None } else { Some(RequestName::Legacy(request)) };
         Error { node: Some(self.node.clone()), request, kind }
     }
 }

@@ -4,7 +4,7 @@
 //! Cluster       key -> node; the same question to all nodes
 //! > Connection    one node: one request at a time, connects on demand
 //!   > Records, Keys, Changes    the answers that are streams
-//!   > Socket                    bytes in and out, time limits
+//!   > socket                    bytes in and out, time limits
 //! ```
 //!
 //! Invariant: a connection that is out of step is closed at once, be it by an error or because a
@@ -13,10 +13,10 @@
 
 mod cluster;
 mod connection;
-mod socket;
 mod stream;
 
-pub use cluster::{Cluster, ClusterError, Warning};
+pub use cluster::Cluster;
 pub use connection::Connection;
-pub use socket::Timeouts;
 pub use stream::{Change, Changes, Keys, Records};
+
+pub use super::Timeouts;

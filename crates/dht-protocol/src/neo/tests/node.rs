@@ -13,7 +13,8 @@ use crate::neo::requests::{
     UpdateReply, fnv1a64,
 };
 use crate::neo::{
-    CloseReason, Control, Event, Message, Payload, Refusal, Request, RequestId, Server, Suspendable,
+    CloseReason, Control, Event, Message, Payload, Refusal, Request, RequestId, Server, Supported,
+    Suspendable,
 };
 
 type Channel = BTreeMap<Key, Vec<u8>>;
@@ -57,31 +58,24 @@ impl Node {
         }
     }
 
-    /// Takes all whole messages: decodes up to a barrier, then executes, and so on.
+    /// Takes all whole messages, as a node does: those that it can look at ahead first.
     pub(super) fn receive(
         &mut self,
         input: &mut &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), CloseReason> {
         loop {
-            let mut events = Vec::new();
-            let closed = loop {
-                match self.server.next(input, out) {
-                    Ok(None) => break Ok(false),
-                    Err(reason) => break Err(reason),
-                    Ok(Some(event)) => {
-                        events.push(event);
-                        if event.is_barrier() {
-                            break Ok(true);
-                        }
-                    }
-                }
-            };
-            for event in events {
-                self.execute(&event, out)?;
+            let mut ahead = Vec::new();
+            while let Some(single) = self.server.look_ahead(input) {
+                ahead.push(single);
             }
-            if !closed? {
-                return Ok(());
+            for (id, request) in ahead {
+                Supported::Yes.write(id, out);
+                self.start(id, &request, out)?;
+            }
+            match self.server.next(input, out)? {
+                Some(event) => self.execute(&event, out)?,
+                None => return Ok(()),
             }
         }
     }

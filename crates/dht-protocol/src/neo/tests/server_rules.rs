@@ -164,12 +164,15 @@ fn only_requests_that_wait_for_messages_become_active() {
     requests.push(Update { channel: "test", key: KEY, action: unknown }.into());
     for (request, number) in requests.into_iter().zip(1..) {
         let (bytes, mut out) = (start(number, request), Vec::new());
+        let ahead = server.look_ahead(&mut &bytes[..]);
+        assert_eq!(ahead.is_some(), RequestKind::of(&request).is_none());
+        assert!(ahead.is_none_or(|ahead| ahead == (id(number), request)));
         let event = server.next(&mut &bytes[..], &mut out).expect("legal").expect("whole");
         assert_eq!(event, Event::Start { id: id(number), request });
         assert_eq!(payloads(&out), [format!("{number} fd")]);
         let runs = event.kind();
         assert_eq!(server.active().find(|(active, _)| *active == id(number)).map(|a| a.1), runs);
-        assert_eq!(event.is_barrier(), runs.is_some());
+        assert_eq!(server.look_ahead(&mut &bytes[..]).is_some(), runs.is_none());
         let kind = match request {
             Request::GetHashRange(_) => Some(RequestKind::GetHashRange),
             Request::GetAll(_) => Some(RequestKind::GetAll),
@@ -312,21 +315,17 @@ fn an_update_that_starts_with_an_unknown_type_closes_only_within_the_range() {
 }
 
 #[test]
-fn a_pipeline_is_decoded_as_a_whole_and_borrows_from_the_read() {
+fn a_pipeline_is_looked_at_as_a_whole_and_borrows_from_the_read() {
     let values: Vec<[u8; 8]> = (0..64_u64).map(u64::to_le_bytes).collect();
     let mut read = Vec::new();
     for (value, number) in values.iter().zip(2..) {
         read.extend(start(number, Put { channel: "test", key: KEY, value }));
     }
-    let (mut server, mut out, mut input) = (Server::new(), Vec::new(), &read[..]);
-    let mut events = Vec::new();
-    while let Some(event) = server.next(&mut input, &mut out).expect("legal") {
-        assert!(!event.is_barrier());
-        events.push(event);
-    }
-    assert_eq!((events.len(), server.active_len()), (64, 0));
-    for (event, expected) in events.iter().zip(&values) {
-        let Event::Start { request: Request::Put(put), .. } = event else { panic!("{event:?}") };
+    let (server, mut input) = (Server::new(), &read[..]);
+    let requests: Vec<_> = std::iter::from_fn(|| server.look_ahead(&mut input)).collect();
+    assert_eq!((requests.len(), input.len()), (64, 0));
+    for ((_, request), expected) in requests.iter().zip(&values) {
+        let Request::Put(put) = request else { panic!("{request:?}") };
         assert_eq!(put.value, expected);
         assert!(read.as_ptr_range().contains(&put.value.as_ptr()), "no copy");
     }

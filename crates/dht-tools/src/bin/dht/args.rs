@@ -23,6 +23,11 @@ Asks one node (--node) for everything, or all nodes of a cluster (--nodes): then
 the node that has it. Without either, DHT_NODES (a nodes file) or DHT_NODE (host:port) from the
 environment is used, else 127.0.0.1:10000. Ports are legacy ports.
 
+With --auth (or DHT_AUTH), a credentials file with one line `name:key`, it speaks the neo protocol;
+then ports are neo ports, 100 above the legacy ones, and the default is 127.0.0.1:10100. `mirror`
+and `update` need it. `sizes`, `info` and `workload` have no requests there: they ask the legacy
+port of the same node, 100 below.
+
 A nodes file has a line `address:port` for each node; # starts a comment.";
 
 /// The whole command line.
@@ -39,12 +44,15 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Nodes")]
 pub(crate) struct TargetArgs {
-    /// The node to ask [env: DHT_NODE] [default: 127.0.0.1:10000]
+    /// The node to ask [env: DHT_NODE] [default: 127.0.0.1:10000, with --auth 127.0.0.1:10100]
     #[arg(long, global = true, value_name = "HOST:PORT")]
     pub(crate) node: Option<NodeAddress>,
     /// A file with all nodes of a cluster, instead of --node [env: DHT_NODES]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) nodes: Option<PathBuf>,
+    /// Speak the neo protocol as the client in this file: one line `name:key` [env: DHT_AUTH]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) auth: Option<PathBuf>,
     /// Longest wait for a connection, and for each answer or part of one; 0 waits for ever
     #[arg(long, global = true, value_name = "SECONDS", default_value = "30",
           value_parser = parse_seconds)]
@@ -55,6 +63,7 @@ pub(crate) struct TargetArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Store a record, replacing the one that is there
+    #[command(override_usage = "dht put [OPTIONS] <CHANNEL> <KEY> <VALUE|--file <FILE>>")]
     #[command(after_help = "\
 Examples:
   dht put users 0x2a 'the value'
@@ -81,6 +90,24 @@ Exit code 1: there is no such record.")]
     /// Take a record away; that there was none is no error
     #[command(after_help = "Example:\n  dht remove users 0x2a")]
     Remove(KeyArgs),
+    /// Change a record, unless somebody else changes it meanwhile (needs --auth)
+    #[command(override_usage = "\
+dht update [OPTIONS] <CHANNEL> <KEY> <VALUE|--file <FILE>> [--expect <VALUE>]
+       dht update [OPTIONS] <CHANNEL> <KEY> <--exec <CMD>|--remove>")]
+    #[command(after_help = "\
+Examples:
+  dht update users 42 'new value'
+  dht update users 42 new --expect old         compare and swap
+  dht update counters 1 --exec 'expr $(cat) + 1' --retries 100
+  dht update users 42 --remove
+
+The record is read, changed, and written if it is still as it was read. If somebody else has changed
+it, all of that is repeated; --exec runs its command again. A command that fails or writes nothing
+leaves the record as it is. --remove removes whatever is there: the protocol cannot tell changes
+then.
+
+Exit code 1: there is no such record. Exit code 6: conflict.")]
+    Update(UpdateArgs),
     /// Print every record of a channel, one a line: key, tab, value
     #[command(after_help = "\
 Examples:
@@ -102,8 +129,24 @@ Examples:
   dht listen users --count 1 --json
 
 The channel is created if it is missing. A record that is removed before the node could send it
-has an empty value (null with --json). Removals are not told.")]
+has an empty value (null with --json); with --auth it is not told. Removals are not told.")]
     Listen(ListenArgs),
+    /// Print the records of a channel, then every change of it, until it is removed (needs --auth)
+    #[command(after_help = "\
+Examples:
+  dht mirror users
+  dht mirror users --no-refresh --limit 1 --json
+  dht mirror users --periodic 360
+
+One event a line: its kind, then what it is about.
+  refreshed         key, value: a record of a refresh
+  updated           key, value: a record was put
+  deleted           key: a record was removed
+  updates-lost      node: its queue was full, at least one change was not told
+  channel-removed   node: nothing follows from there
+--json has the kind as \"event\". The channel is created if it is missing. A record may come both
+refreshed and updated, in any order.")]
+    Mirror(MirrorArgs),
     /// Print the names of all channels
     #[command(after_help = "Example:\n  dht channels --nodes cluster.nodes")]
     Channels {
@@ -130,7 +173,9 @@ Bytes are the nodes' estimate of the memory that the records take.")]
     #[command(after_help = "\
 Examples:
   dht remove-channel users
-  dht remove-channel users --yes     without asking; needed where there is no terminal")]
+  dht remove-channel users --yes     without asking; needed where there is no terminal
+
+With --auth only the client named admin may do it.")]
     RemoveChannel(RemoveChannelArgs),
     /// Put, read, scan and check millions of records over many connections
     Workload(WorkloadArgs),
@@ -185,6 +230,51 @@ pub(crate) struct ExistsArgs {
     /// Print nothing; the exit code tells
     #[arg(long, short)]
     pub(crate) quiet: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("change").required(true)
+          .args(["value", "file", "exec", "remove"]))]
+pub(crate) struct UpdateArgs {
+    #[command(flatten)]
+    pub(crate) place: KeyArgs,
+    /// The new value; `-` reads it from standard input. Write -- in front if it begins with -
+    pub(crate) value: Option<OsString>,
+    /// Read the new value from a file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+    /// Only if the value is this one now
+    #[arg(long, value_name = "VALUE", conflicts_with_all = ["exec", "remove"])]
+    pub(crate) expect: Option<OsString>,
+    /// The new value is what this shell command writes; it can read the old one
+    #[arg(long, value_name = "CMD")]
+    pub(crate) exec: Option<OsString>,
+    /// Take the record away
+    #[arg(long)]
+    pub(crate) remove: bool,
+    /// How often to read and try again if somebody else has changed the record
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub(crate) retries: u32,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MirrorArgs {
+    /// The channel: ASCII letters, digits, _ and -
+    pub(crate) channel: ChannelName,
+    /// Begin with all records (the default)
+    #[arg(long, conflicts_with = "no_refresh")]
+    pub(crate) refresh: bool,
+    /// Only changes from now on
+    #[arg(long)]
+    pub(crate) no_refresh: bool,
+    /// Print all records again every so many seconds; 0 for never
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) periodic: u32,
+    /// Stop after so many events
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+    #[command(flatten)]
+    pub(crate) form: FormArgs,
 }
 
 /// How to print records, if not in the command's own way.
@@ -297,6 +387,18 @@ mod tests {
         assert!(parse("put ch 1 v").is_ok() && parse("put ch 1 -").is_ok());
         assert!(parse("put ch 1 --file f").is_ok() && parse("put ch 1 -- -v").is_ok());
         assert!(parse("put ch 1").is_err() && parse("put ch 1 v --file f").is_err());
+    }
+
+    #[test]
+    fn an_update_is_one_change() {
+        for line in ["v", "-", "--file f", "--exec cat", "--remove", "v --expect old", "-- -v"] {
+            assert!(parse(&format!("update ch 1 {line}")).is_ok(), "{line}");
+        }
+        for line in ["", "v --remove", "--exec cat --remove", "--exec cat --expect v", "--expect v"]
+        {
+            assert!(parse(&format!("update ch 1 {line}")).is_err(), "{line}");
+        }
+        assert!(parse("mirror ch --refresh --no-refresh").is_err());
     }
 
     #[test]

@@ -2,19 +2,23 @@
 
 use std::{io, io::Write as _, path::PathBuf, process::ExitCode};
 
-use dht_client::{ErrorKind, NodesFileError, blocking::legacy::ClusterError};
+use dht_client::{
+    AuthenticationError, CredentialsFileError, ErrorKind, NodesFileError, blocking::ClusterError,
+};
 use dht_protocol::legacy::Status;
 
 /// What `--help` says about exit codes.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes:
   0  done
-  1  no such record (get, exists); a difference was found (workload); not confirmed
+  1  no such record (get, exists, update); a difference was found (workload); not confirmed
      (remove-channel)
-  2  wrong usage: arguments, a nodes file or an input file that cannot be used
-  3  a node refused the request
+  2  wrong usage: arguments, a nodes, credentials or input file that cannot be used, a command
+     (update --exec) that failed
+  3  a node refused the request or the client, or the value is too big
   4  a node could not be reached, did not answer in time, or answered nonsense
-  5  the output could not be written (a closed pipe is no error)";
+  5  the output could not be written (a closed pipe is no error)
+  6  conflict (update): the record was changed by somebody else, or is not what --expect says";
 
 /// How the program ended, for scripts. See [`EXIT_CODES`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -32,6 +36,8 @@ pub(crate) enum Exit {
     Unreachable = 4,
     /// Standard output is broken.
     Output = 5,
+    /// A record is not what it was, or should be.
+    Conflict = 6,
 }
 
 impl From<Exit> for ExitCode {
@@ -52,6 +58,9 @@ pub(crate) enum Failure {
     /// The nodes file.
     #[error(transparent)]
     NodesFile(#[from] NodesFileError),
+    /// The credentials file.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsFileError),
     /// A node is given twice, or none.
     #[error("{0}")]
     NoCluster(ClusterError),
@@ -66,6 +75,12 @@ pub(crate) enum Failure {
         /// What the system says.
         error: io::Error,
     },
+    /// The command that was to make the new value.
+    #[error("the command {0}; the record was left as it is")]
+    Exec(String),
+    /// A record is not what it was, or should be.
+    #[error("{0}; nothing was written")]
+    Conflict(String),
     /// Standard output.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
@@ -96,9 +111,13 @@ impl Failure {
             Self::Nodes(errors) => {
                 errors.iter().map(|error| exit_of(&error.kind)).max().unwrap_or(Exit::Unreachable)
             }
-            Self::NodesFile(_) | Self::NoCluster(_) | Self::Usage(_) | Self::Input { .. } => {
-                Exit::Usage
-            }
+            Self::NodesFile(_)
+            | Self::Credentials(_)
+            | Self::NoCluster(_)
+            | Self::Usage(_)
+            | Self::Input { .. }
+            | Self::Exec(_) => Exit::Usage,
+            Self::Conflict(_) => Exit::Conflict,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::Output(_) => Exit::Output,
         }
@@ -135,7 +154,13 @@ pub(crate) fn say(line: &str) {
 
 fn exit_of(kind: &ErrorKind) -> Exit {
     match kind {
-        ErrorKind::Status(_) => Exit::Refused,
+        ErrorKind::Status(_)
+        | ErrorKind::Authentication(AuthenticationError::Rejected)
+        | ErrorKind::WrongNode
+        | ErrorKind::NodeError
+        | ErrorKind::NotPermitted
+        | ErrorKind::Unsupported
+        | ErrorKind::ValueTooBig(_) => Exit::Refused,
         ErrorKind::EmptyValue | ErrorKind::EmptyFilter => Exit::Usage,
         ErrorKind::Connect(_)
         | ErrorKind::ConnectTimedOut(_)
@@ -145,6 +170,8 @@ fn exit_of(kind: &ErrorKind) -> Exit {
         | ErrorKind::Protocol(_)
         | ErrorKind::Batch(_)
         | ErrorKind::Unasked(_)
+        | ErrorKind::Authentication(_)
+        | ErrorKind::NeoProtocol(_)
         | ErrorKind::Version(_)
         | ErrorKind::NoNode(_) => Exit::Unreachable,
     }
@@ -173,15 +200,27 @@ fn hint(kind: &ErrorKind) -> Option<&'static str> {
         ErrorKind::NoNode(_) => {
             Some("the nodes that answered do not cover it; is the nodes file complete?")
         }
-        ErrorKind::Status(Status::WrongNode) => {
+        ErrorKind::Authentication(AuthenticationError::Rejected) => Some(
+            "it must have the entry of --auth in its own etc/credentials (`update-credentials` \
+             reads that again); its log says what was wrong",
+        ),
+        ErrorKind::Authentication(_) | ErrorKind::NeoProtocol(_) => {
+            Some("is it the neo port of a node? with --auth ports are neo ports, 100 above legacy")
+        }
+        ErrorKind::NotPermitted => {
+            Some("use the credentials of admin, or the legacy port, where anybody may do it")
+        }
+        ErrorKind::Status(Status::WrongNode) | ErrorKind::WrongNode => {
             Some("another node of the cluster has this key: list all of them with --nodes FILE")
         }
         ErrorKind::Status(Status::OutOfMemory) => {
             Some("its size_limit is reached: remove records, or raise the limit and restart it")
         }
-        ErrorKind::Status(Status::Error) => Some("its log says why"),
+        ErrorKind::Status(Status::Error) | ErrorKind::NodeError => Some("its log says why"),
         ErrorKind::Status(_)
+        | ErrorKind::Unsupported
         | ErrorKind::Version(_)
+        | ErrorKind::ValueTooBig(_)
         | ErrorKind::EmptyValue
         | ErrorKind::EmptyFilter => None,
     }
@@ -202,7 +241,10 @@ mod tests {
             (Failure::Request(request(refused())), Exit::Refused),
             (Failure::Request(request(ErrorKind::Closed)), Exit::Unreachable),
             (Failure::Request(request(ErrorKind::EmptyValue)), Exit::Usage),
+            (Failure::Request(request(ErrorKind::ValueTooBig(65_513))), Exit::Refused),
             (Failure::Usage(String::new()), Exit::Usage),
+            (Failure::Exec(String::new()), Exit::Usage),
+            (Failure::Conflict(String::new()), Exit::Conflict),
             (Failure::Output(io::ErrorKind::StorageFull.into()), Exit::Output),
             (Failure::Output(io::ErrorKind::BrokenPipe.into()), Exit::Done),
         ] {

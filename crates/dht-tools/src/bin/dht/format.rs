@@ -41,16 +41,17 @@ pub(crate) fn write_record(
         Format::Raw => out.write_all(bytes),
         Format::Text => writeln!(out, "{key}\t{}", escape(bytes)),
         Format::Hex => writeln!(out, "{key}\t{}", to_hex(bytes)),
-        Format::Json => write_json(out, key, value),
+        Format::Json => writeln!(out, "{}", record_json(key, value)),
     }
 }
 
-fn write_json(out: &mut impl Write, key: Key, value: Option<&[u8]>) -> io::Result<()> {
+/// A record as a JSON object.
+pub(crate) fn record_json(key: Key, value: Option<&[u8]>) -> serde_json::Value {
     let mut record = json!({ "key": key.to_string(), "value": value.map(|v| STANDARD.encode(v)) });
     if let Some(text) = value.and_then(|value| std::str::from_utf8(value).ok()) {
         record["text"] = text.into();
     }
-    writeln!(out, "{record}")
+    record
 }
 
 /// Text that shows every byte and cannot confuse a terminal or a tool that reads lines: printable

@@ -3,13 +3,13 @@
 //! ```text
 //! args         what was asked for: options, help, examples
 //! > commands     a file for each command, or for a few that are alike
-//!   > session      which nodes, and who is asked for a key
+//!   > session      which nodes, by which protocol, and who is asked for a key
 //!   > format       a record as raw bytes, hex, JSON or text
 //! > workload     a large workload that checks every record it wrote
 //! < failure      what went wrong, what to do, the exit code
 //! ```
 //!
-//! It speaks the legacy protocol, through `dht-client`.
+//! It speaks both protocols, through `dht-client`: neo if there are credentials, else legacy.
 
 mod args;
 mod commands;
@@ -30,7 +30,7 @@ use clap::Parser as _;
 
 use args::{Cli, Command};
 use failure::{Exit, Failure};
-use session::{Session, Target};
+use session::Access;
 
 /// Standard output, in large pieces. Commands flush it, so that a failure is noticed.
 type Output = BufWriter<StdoutLock<'static>>;
@@ -54,21 +54,22 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     if let Command::Completions { shell } = cli.command {
         return commands::completions(shell, &mut out);
     }
-    let target = Target::resolve(&cli.target, |name| std::env::var_os(name))?;
-    let mut session = Session::open(&target, cli.target.timeout)?;
+    let access = Access::resolve(&cli.target, |name| std::env::var_os(name))?;
     match cli.command {
-        Command::Put(args) => commands::put(&mut session, &args),
-        Command::Get(args) => commands::get(&mut session, &args, &mut out),
-        Command::Exists(args) => commands::exists(&mut session, &args, &mut out),
-        Command::Remove(args) => commands::remove(&mut session, &args),
-        Command::Scan(args) => commands::scan(&mut session, &args, &mut out),
-        Command::Keys(args) => commands::keys(&mut session, &args, &mut out),
-        Command::Listen(args) => commands::listen(&session, &args, &mut out),
-        Command::Channels { json } => commands::channels(&mut session, json, &mut out),
-        Command::Sizes(args) => commands::sizes(&mut session, &args, &mut out),
-        Command::Info { json } => commands::info(&mut session, json, &mut out),
-        Command::RemoveChannel(args) => commands::remove_channel(&mut session, &args),
-        Command::Workload(args) => workload::run(&mut session, &args, &mut out),
+        Command::Put(args) => commands::put(&mut access.open()?, &args),
+        Command::Get(args) => commands::get(&mut access.open()?, &args, &mut out),
+        Command::Exists(args) => commands::exists(&mut access.open()?, &args, &mut out),
+        Command::Remove(args) => commands::remove(&mut access.open()?, &args),
+        Command::Update(args) => commands::update(&mut access.open_neo("update")?, &args),
+        Command::Scan(args) => commands::scan(&mut access.open()?, &args, &mut out),
+        Command::Keys(args) => commands::keys(&mut access.open()?, &args, &mut out),
+        Command::Listen(args) => commands::listen(&mut access.open()?, &args, &mut out),
+        Command::Mirror(args) => commands::mirror(&mut access.open_neo("mirror")?, &args, &mut out),
+        Command::Channels { json } => commands::channels(&mut access.open()?, json, &mut out),
+        Command::Sizes(args) => commands::sizes(&mut access.open_legacy()?, &args, &mut out),
+        Command::Info { json } => commands::info(&mut access.open_legacy()?, json, &mut out),
+        Command::RemoveChannel(args) => commands::remove_channel(&mut access.open()?, &args),
+        Command::Workload(args) => workload::run(&mut access.open_legacy()?, &args, &mut out),
         Command::Completions { .. } => unreachable!("needs no node, and was dealt with above"),
     }
 }

@@ -1,16 +1,14 @@
 //! channels, sizes, info, remove-channel: what the nodes hold, and taking a channel away.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io::{BufRead as _, IsTerminal as _, Write as _},
 };
 
 use dht_client::{Error, blocking::legacy::Connection};
 use dht_protocol::legacy::{
     API_VERSION,
-    requests::{
-        GetChannelSize, GetChannels, GetNumConnections, GetResponsibleRange, GetSize, RemoveChannel,
-    },
+    requests::{GetChannelSize, GetChannels, GetNumConnections, GetResponsibleRange, GetSize},
 };
 use dht_types::{ChannelName, HashRange};
 use serde_json::json;
@@ -19,7 +17,7 @@ use crate::{
     Output,
     args::{RemoveChannelArgs, SizesArgs},
     failure::{Exit, Failure, say},
-    session::Session,
+    session::{LegacySession, Node, Session},
     table::write_table,
 };
 
@@ -28,38 +26,36 @@ pub(crate) fn channels(
     json: bool,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
-    for name in channel_names(session) {
+    for name in sorted(session.ask_all(|node| node.channels())) {
         match json {
             true => writeln!(out, "{}", json!({ "channel": name }))?,
             false => writeln!(out, "{name}")?,
         }
     }
-    finish(session, out)
+    out.flush()?;
+    session.finish()?;
+    Ok(Exit::Done)
 }
 
-/// All names, sorted, each once.
-fn channel_names(session: &mut Session) -> Vec<String> {
-    let answers = session.ask_all(&GetChannels);
-    let mut names: Vec<_> = answers.into_iter().flat_map(|(_, names)| names).collect();
-    names.sort();
-    names.dedup();
-    names
+/// All names, each once.
+fn sorted(names: Vec<Vec<String>>) -> BTreeSet<String> {
+    names.into_iter().flatten().collect()
 }
 
-fn finish(session: &mut Session, out: &mut Output) -> Result<Exit, Failure> {
+fn finish(session: &mut LegacySession, out: &mut Output) -> Result<Exit, Failure> {
     out.flush()?;
     session.finish()?;
     Ok(Exit::Done)
 }
 
 pub(crate) fn sizes(
-    session: &mut Session,
+    session: &mut LegacySession,
     args: &SizesArgs,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
     let names = match &args.channel {
-        Some(channel) => vec![channel.to_string()],
-        None => channel_names(session),
+        Some(channel) => BTreeSet::from([channel.to_string()]),
+        None => sorted(session.ask_all(&GetChannels).into_iter().map(|(_, names)| names).collect()),
     };
     let mut sizes = BTreeMap::new();
     for name in names {
@@ -107,7 +103,11 @@ impl Info {
     }
 }
 
-pub(crate) fn info(session: &mut Session, json: bool, out: &mut Output) -> Result<Exit, Failure> {
+pub(crate) fn info(
+    session: &mut LegacySession,
+    json: bool,
+    out: &mut Output,
+) -> Result<Exit, Failure> {
     let (mut infos, mut failed) = (Vec::new(), Vec::new());
     for node in session.nodes() {
         match Info::ask(node) {
@@ -158,7 +158,7 @@ pub(crate) fn remove_channel(
         say("dht: nothing was removed");
         return Ok(Exit::No);
     }
-    session.ask_all(&RemoveChannel { channel });
+    session.ask_all(|node| node.remove_channel(channel));
     session.finish()?;
     Ok(Exit::Done)
 }
@@ -171,10 +171,11 @@ fn confirm(session: &mut Session, channel: &ChannelName) -> Result<bool, Failure
         return Err(Failure::Usage(text));
     }
     let records = session.count_records(channel);
-    let records = records.map_or_else(|| "unknown".to_owned(), |records| records.to_string());
-    let nodes = session.nodes().map(|node| node.node().to_string()).collect::<Vec<_>>().join(", ");
+    let records = records.map_or_else(String::new, |records| format!(" (records: {records})"));
+    let nodes: Vec<_> = session.nodes().iter().map(Node::address).collect();
+    let nodes = nodes.join(", ");
     let mut stderr = std::io::stderr();
-    let _ = write!(stderr, "Remove channel {channel} (records: {records}) from {nodes}? [y/N] ");
+    let _ = write!(stderr, "Remove channel {channel}{records} from {nodes}? [y/N] ");
     let _ = stderr.flush();
     let mut line = String::new();
     let read = stdin.lock().read_line(&mut line);

@@ -1,16 +1,17 @@
 //! listen: what is put into a channel, from all nodes at once.
-//!
-//! A thread for each node waits for its changes; they meet in one bounded queue, whose other end
-//! prints. A slow reader of the output thus slows the nodes' senders, and nothing piles up here.
 
-use std::{
-    io::Write as _,
-    sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
+use std::io::Write as _;
+
+use dht_client::{
+    Error,
+    blocking::{
+        legacy::{Change, Connection as LegacyConnection},
+        neo::{Connection as NeoConnection, MirrorEvent, MirrorOptions},
+    },
 };
-
-use dht_client::blocking::legacy::{Change, Connection};
 use dht_types::ChannelName;
 
+use super::follow::{News, NewsTx};
 use crate::{
     Output,
     args::ListenArgs,
@@ -19,79 +20,74 @@ use crate::{
     session::Session,
 };
 
-/// Changes that wait to be printed.
-const QUEUE_MAX: usize = 1024;
-
-type Item = Result<Change, dht_client::Error>;
-
 pub(crate) fn listen(
-    session: &Session,
+    session: &mut Session,
     args: &ListenArgs,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
-    let (change_tx, change_rx) = sync_channel(QUEUE_MAX);
-    for node in session.new_connections() {
-        let (channel, change_tx) = (args.channel.clone(), change_tx.clone());
-        // Not joined: a node that says nothing more must not keep the program from ending.
-        std::thread::spawn(move || forward(node, &channel, &change_tx));
-    }
-    drop(change_tx);
-    print(&change_rx, args, out)
-}
-
-/// Passes a node's changes on until its stream, or the one who prints, comes to an end.
-fn forward(mut node: Connection, channel: &ChannelName, change_tx: &SyncSender<Item>) {
-    let changes = match node.listen(channel) {
-        Ok(changes) => changes,
-        Err(error) => {
-            let _ = change_tx.send(Err(error));
-            return;
+    let channel = args.channel.clone();
+    let changes = match session {
+        Session::Legacy(session) => {
+            News::of_all(session.new_connections(), move |node, tx| listen_to(node, &channel, tx))
+        }
+        Session::Neo(session) => {
+            News::of_all(session.new_connections(), move |node, tx| mirror_puts(node, &channel, tx))
         }
     };
-    for change in changes {
-        if change_tx.send(change).is_err() {
-            return;
-        }
-    }
+    print(changes, args, out)
 }
 
-fn print(change_rx: &Receiver<Item>, args: &ListenArgs, out: &mut Output) -> Result<Exit, Failure> {
+fn listen_to(
+    mut node: LegacyConnection,
+    channel: &ChannelName,
+    change_tx: &NewsTx<Change>,
+) -> Result<(), Error> {
+    for change in node.listen(channel)? {
+        if change_tx.send(Ok(change?)).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Neo has no Listen: of what a Mirror without refreshes tells, the puts are what that would tell.
+fn mirror_puts(
+    mut node: NeoConnection,
+    channel: &ChannelName,
+    change_tx: &NewsTx<Change>,
+) -> Result<(), Error> {
+    let address = node.node().clone();
+    let options = MirrorOptions { initial_refresh: false, periodic_refresh_s: 0 };
+    for event in node.mirror(channel, options)? {
+        let change = match event? {
+            MirrorEvent::Updated(key, value) => Change { key, value: Some(value) },
+            MirrorEvent::UpdatesLost => {
+                say(&format!("dht: node {address}: its queue was full, changes were lost"));
+                continue;
+            }
+            MirrorEvent::Refreshed(..) | MirrorEvent::Deleted(_) | MirrorEvent::ChannelRemoved => {
+                continue;
+            }
+        };
+        if change_tx.send(Ok(change)).is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn print(mut changes: News<Change>, args: &ListenArgs, out: &mut Output) -> Result<Exit, Failure> {
     let format = args.form.or(Format::Text);
-    let mut failed = Vec::new();
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
-        let Some(item) = next(change_rx, out)? else { break };
-        match item {
-            Ok(Change { key, value }) => {
-                write_record(out, format, key, value.as_deref())?;
-                left -= 1;
-            }
-            Err(error) => {
-                say(&format!("dht: {error}"));
-                failed.push(error);
-            }
-        }
+        let Some(Change { key, value }) = changes.next(out)? else { break };
+        write_record(out, format, key, value.as_deref())?;
+        left -= 1;
     }
     out.flush()?;
-    match failed.is_empty() {
-        true if left > 0 => {
-            say(&format!("dht: channel {} was removed", args.channel));
-            Ok(Exit::Done)
-        }
-        true => Ok(Exit::Done),
-        false => Err(Failure::several(failed)),
+    changes.finish()?;
+    if left > 0 {
+        say(&format!("dht: channel {} was removed", args.channel));
     }
-}
-
-/// The next change; `None` once every node's stream has ended. Before it waits it flushes, so that
-/// a reader sees each change at once.
-fn next(change_rx: &Receiver<Item>, out: &mut Output) -> Result<Option<Item>, Failure> {
-    match change_rx.try_recv() {
-        Ok(item) => Ok(Some(item)),
-        Err(TryRecvError::Disconnected) => Ok(None),
-        Err(TryRecvError::Empty) => {
-            out.flush()?;
-            Ok(change_rx.recv().ok())
-        }
-    }
+    Ok(Exit::Done)
 }

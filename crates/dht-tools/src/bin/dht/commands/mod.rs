@@ -1,14 +1,19 @@
 //! The commands; each takes what was asked for and writes what came of it.
 
 mod channels;
+mod follow;
 mod listen;
+mod mirror;
 mod record;
 mod scan;
+mod update;
 
 pub(crate) use channels::{channels, info, remove_channel, sizes};
 pub(crate) use listen::listen;
+pub(crate) use mirror::mirror;
 pub(crate) use record::{exists, get, put, remove};
 pub(crate) use scan::{keys, scan};
+pub(crate) use update::update;
 
 use std::io::Write as _;
 

@@ -15,14 +15,15 @@ use crate::{
 };
 
 pub(crate) fn put(session: &mut Session, args: &PutArgs) -> Result<Exit, Failure> {
-    let value = value_of(args)?;
+    let value = value_of(args.value.as_deref(), args.file.as_deref())?;
     let KeyArgs { channel, key } = &args.place;
-    session.node_for(*key)?.put(channel, *key, &value)?;
+    session.put(channel, *key, &value)?;
     Ok(Exit::Done)
 }
 
-fn value_of(args: &PutArgs) -> Result<Vec<u8>, Failure> {
-    match (&args.file, &args.value) {
+/// The value on the command line, in a file, or on standard input.
+pub(super) fn value_of(value: Option<&OsStr>, file: Option<&Path>) -> Result<Vec<u8>, Failure> {
+    match (file, value) {
         (Some(file), _) => std::fs::read(file).map_err(|error| cannot_read(file, error)),
         (None, Some(value)) if value == OsStr::new("-") => {
             let mut bytes = Vec::new();
@@ -30,7 +31,7 @@ fn value_of(args: &PutArgs) -> Result<Vec<u8>, Failure> {
             read.map_err(|error| cannot_read(Path::new("standard input"), error))?;
             Ok(bytes)
         }
-        (None, value) => Ok(value.clone().unwrap_or_default().into_encoded_bytes()),
+        (None, value) => Ok(value.unwrap_or_default().as_encoded_bytes().to_vec()),
     }
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn get(
     out: &mut Output,
 ) -> Result<Exit, Failure> {
     let KeyArgs { channel, key } = &args.place;
-    let Some(value) = session.node_for(*key)?.get(channel, *key)? else {
+    let Some(value) = session.get(channel, *key)? else {
         say(&format!("dht: no record {key} in channel {channel}"));
         return Ok(Exit::No);
     };
@@ -59,7 +60,7 @@ pub(crate) fn exists(
     out: &mut Output,
 ) -> Result<Exit, Failure> {
     let KeyArgs { channel, key } = &args.place;
-    let exists = session.node_for(*key)?.exists(channel, *key)?;
+    let exists = session.exists(channel, *key)?;
     if !args.quiet {
         writeln!(out, "{exists}")?;
         out.flush()?;
@@ -68,6 +69,6 @@ pub(crate) fn exists(
 }
 
 pub(crate) fn remove(session: &mut Session, args: &KeyArgs) -> Result<Exit, Failure> {
-    session.node_for(args.key)?.remove(&args.channel, args.key)?;
+    session.remove(&args.channel, args.key)?;
     Ok(Exit::Done)
 }

@@ -2,15 +2,13 @@
 
 use std::io::Write as _;
 
-use dht_client::blocking::legacy::{Connection, Records};
-
 use crate::{
     Output,
     args::{KeysArgs, ScanArgs},
     failure::{Exit, Failure},
     format::{Format, write_record},
     progress::Progress,
-    session::Session,
+    session::{Node, Session},
 };
 
 /// Why a node's stream was left: its own failure lets the others go on, ours does not.
@@ -46,7 +44,7 @@ pub(crate) fn scan(
     let progress = Progress::beside_output("scan", total.map(|total| at_most(total, args.limit)));
     let format = args.form.or(Format::Text);
     each_node(session, args.limit, out, |node, left, out| {
-        for record in records(node, args, filter)?.take(count(*left)) {
+        for record in node.records(&args.channel, filter)?.take(count(*left)) {
             let (key, value) = record?;
             write_record(out, format, key, Some(&value))?;
             progress.add(value.len());
@@ -54,17 +52,6 @@ pub(crate) fn scan(
         }
         Ok(())
     })
-}
-
-fn records<'c>(
-    node: &'c mut Connection,
-    args: &ScanArgs,
-    filter: Option<&[u8]>,
-) -> Result<Records<'c>, dht_client::Error> {
-    match filter {
-        Some(filter) => node.get_all_filter(&args.channel, filter),
-        None => node.get_all(&args.channel),
-    }
 }
 
 pub(crate) fn keys(
@@ -75,7 +62,7 @@ pub(crate) fn keys(
     let total = session.count_records(&args.channel).map(|total| at_most(total, args.limit));
     let progress = Progress::beside_output("keys", total);
     each_node(session, args.limit, out, |node, left, out| {
-        for key in node.get_all_keys(&args.channel)?.take(count(*left)) {
+        for key in node.keys(&args.channel)?.take(count(*left)) {
             writeln!(out, "{}", key?)?;
             progress.add(0);
             *left -= 1;
@@ -98,15 +85,15 @@ fn each_node(
     session: &mut Session,
     limit: Option<u64>,
     out: &mut Output,
-    write: impl Fn(&mut Connection, &mut u64, &mut Output) -> Result<(), Stop>,
+    write: impl Fn(&mut Node<'_>, &mut u64, &mut Output) -> Result<(), Stop>,
 ) -> Result<Exit, Failure> {
     let mut left = limit.unwrap_or(u64::MAX);
     let mut failed = Vec::new();
-    for node in session.nodes() {
+    for mut node in session.nodes() {
         if left == 0 {
             break;
         }
-        match write(node, &mut left, out) {
+        match write(&mut node, &mut left, out) {
             Ok(()) => {}
             Err(Stop::Node(error)) => failed.push(error),
             Err(Stop::Output(error)) => return Err(error.into()),

@@ -5,12 +5,12 @@ use std::{
     thread,
 };
 
-use crate::{failure::Failure, progress::Progress, session::Session};
+use crate::{failure::Failure, progress::Progress, session::LegacySession};
 
 /// Runs the same work on many threads. Every phase opens its connections anew.
 #[derive(Debug)]
 pub(super) struct Crew {
-    session: Session,
+    session: LegacySession,
     workers: u64,
 }
 
@@ -21,7 +21,7 @@ pub(super) struct Worker<'a> {
     /// How many there are.
     pub(super) workers: u64,
     /// Its connections.
-    pub(super) session: Session,
+    pub(super) session: LegacySession,
     /// Counts what it did.
     pub(super) progress: &'a Progress,
     failed: &'a AtomicBool,
@@ -35,7 +35,7 @@ impl Worker<'_> {
 }
 
 impl Crew {
-    pub(super) fn new(session: &Session, workers: u64) -> Self {
+    pub(super) fn new(session: &LegacySession, workers: u64) -> Self {
         Self { session: session.for_thread(), workers }
     }
 

@@ -22,7 +22,7 @@ use dht_types::ChannelName;
 use crate::{
     Output,
     failure::{Exit, Failure, say},
-    session::Session,
+    session::LegacySession,
 };
 use check::Differences;
 use crew::Crew;
@@ -105,7 +105,7 @@ struct ShapeArgs {
 }
 
 pub(crate) fn run(
-    session: &mut Session,
+    session: &mut LegacySession,
     args: &WorkloadArgs,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
@@ -135,7 +135,7 @@ pub(crate) fn run(
 }
 
 /// The channels must be empty: a record of somebody else would look like a fault of the node.
-fn prepare(session: &mut Session, plan: &Plan, clear: bool) -> Result<(), Failure> {
+fn prepare(session: &mut LegacySession, plan: &Plan, clear: bool) -> Result<(), Failure> {
     for channel in plan.channels() {
         if clear {
             session.ask_all(&dht_protocol::legacy::requests::RemoveChannel { channel });

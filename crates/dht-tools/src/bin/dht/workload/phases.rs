@@ -17,7 +17,7 @@ use super::{
     crew::{Crew, Worker},
     plan::{FINAL, Fate, Plan, Version},
 };
-use crate::{Output, failure::Failure, progress::Progress, session::Session};
+use crate::{Output, failure::Failure, progress::Progress, session::LegacySession};
 
 /// What every phase needs.
 pub(super) struct Work<'a> {
@@ -145,7 +145,7 @@ impl Work<'_> {
     }
 
     /// Compares sizes and contents of all channels with the final state.
-    pub(super) fn check(&mut self, session: &mut Session) -> Result<(), Failure> {
+    pub(super) fn check(&mut self, session: &mut LegacySession) -> Result<(), Failure> {
         let (plan, crew, differences) = (self.plan, self.crew, self.differences);
         for (number, channel) in plan.channels().iter().enumerate() {
             let sizes = session.ask_all(&GetChannelSize { channel });

@@ -2,14 +2,14 @@
 
 use dht_client::{
     ErrorKind,
-    blocking::legacy::{Cluster, ClusterError, Warning},
+    blocking::{ClusterError, Warning, legacy::Cluster},
     ranges::RangeWarning,
 };
 use dht_protocol::legacy::requests::GetSize;
 use dht_testkit::{from_hex, to_hex};
 use dht_types::{HashRange, Key};
 
-use crate::peer::{Peer, Step, exchange, patient};
+use super::peer::{Peer, Step, exchange, patient};
 
 fn handshake(range: HashRange) -> Vec<Step> {
     let limits = [range.min(), range.max()].map(|limit| to_hex(&limit.to_le_bytes())).concat();

@@ -2,7 +2,7 @@
 
 use std::{
     io::{self, Read as _, Write as _},
-    net::{TcpStream, ToSocketAddrs as _},
+    net::{SocketAddr, TcpStream, ToSocketAddrs as _},
     time::Duration,
 };
 
@@ -29,10 +29,6 @@ impl Default for Timeouts {
 /// Bytes asked of the system in one read, at least.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Most bytes of one answer that are kept until it is complete. Above all single arrays; a list of
-/// channels that is longer is refused.
-const INPUT_BYTES_MAX: usize = 64 * 1024 * 1024;
-
 /// Keep-alive of the original's client: first probe, interval in seconds, number of probes.
 /// Source: spec `protocol-legacy` 13.1.
 const KEEPALIVE: (u64, u64, u32) = (5, 3, 3);
@@ -42,20 +38,27 @@ const KEEPALIVE: (u64, u64, u32) = (5, 3, 3);
 pub(super) struct Socket {
     stream: TcpStream,
     io_timeout: Option<Duration>,
+    /// Most bytes that are kept until they make a whole answer or message.
+    input_bytes_max: usize,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
 }
 
 impl Socket {
-    pub(super) fn connect(node: &NodeAddress, timeouts: Timeouts) -> Result<Self, ErrorKind> {
+    pub(super) fn connect(
+        node: &NodeAddress,
+        timeouts: Timeouts,
+        input_bytes_max: usize,
+    ) -> Result<Self, ErrorKind> {
         let timeout = timeouts.connect.filter(|limit| !limit.is_zero());
         let stream = connect_any(node, timeout).map_err(|error| match (error.kind(), timeout) {
             (io::ErrorKind::TimedOut, Some(limit)) => ErrorKind::ConnectTimedOut(limit),
             _ => ErrorKind::Connect(error),
         })?;
         let io_timeout = timeouts.io.filter(|limit| !limit.is_zero());
-        let socket = Self { stream, io_timeout, buffer: Vec::new(), start: 0, end: 0 };
+        let buffer = Vec::new();
+        let socket = Self { stream, io_timeout, input_bytes_max, buffer, start: 0, end: 0 };
         socket.configure().map_err(ErrorKind::Connect)?;
         Ok(socket)
     }
@@ -79,12 +82,25 @@ impl Socket {
         self.stream.set_read_timeout(limit).map_err(ErrorKind::Io)
     }
 
-    /// Sends a request. Everything that the node sent before must have been taken.
+    /// Who is at the other end.
+    pub(super) fn peer(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
+    }
+
+    /// Sends bytes, all of them.
     pub(super) fn send(&mut self, bytes: &[u8]) -> Result<(), ErrorKind> {
-        if self.start < self.end {
-            return Err(ErrorKind::Unasked(self.end - self.start));
-        }
         self.stream.write_all(bytes).map_err(|error| self.failure(error))
+    }
+
+    /// What was received and not taken yet.
+    pub(super) fn received(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    /// Takes bytes from the front of what was received.
+    pub(super) fn take(&mut self, len: usize) {
+        debug_assert!(len <= self.end - self.start, "only what is there can be taken");
+        self.start += len;
     }
 
     /// Takes what `decode` reads from the received bytes; reads more while it says
@@ -94,7 +110,7 @@ impl Socket {
         mut decode: impl FnMut(&mut Reader<'_>) -> Result<T, DecodeError>,
     ) -> Result<T, ErrorKind> {
         loop {
-            let mut r = Reader::new(&self.buffer[self.start..self.end]);
+            let mut r = Reader::new(self.received());
             match decode(&mut r) {
                 Ok(item) => {
                     self.start = self.end - r.rest().len();
@@ -106,8 +122,8 @@ impl Socket {
         }
     }
 
-    /// Reads once: anything from one byte on.
-    fn read(&mut self, missing: usize) -> Result<(), ErrorKind> {
+    /// Reads once: anything from one byte on. At least `missing` bytes make the next thing whole.
+    pub(super) fn read(&mut self, missing: usize) -> Result<(), ErrorKind> {
         self.make_room(missing)?;
         loop {
             match self.stream.read(&mut self.buffer[self.end..]) {
@@ -128,8 +144,8 @@ impl Socket {
             (self.start, self.end) = (0, self.end - self.start);
         }
         let len = self.end.saturating_add(missing);
-        if len > INPUT_BYTES_MAX {
-            let (field, max) = ("answer", INPUT_BYTES_MAX);
+        if len > self.input_bytes_max {
+            let (field, max) = ("answer", self.input_bytes_max);
             return Err(ErrorKind::Protocol(DecodeError::TooLong { field, len: len as u64, max }));
         }
         if self.buffer.len() < len {

@@ -13,7 +13,7 @@ use dht_protocol::{
 use dht_testkit::{Rng, for_seeds, from_hex};
 use dht_types::{ChannelName, Key};
 
-use crate::peer::{Peer, Step, exchange};
+use super::peer::{Peer, Step, exchange};
 
 fn channel() -> ChannelName {
     "ch".parse().expect("a channel name")

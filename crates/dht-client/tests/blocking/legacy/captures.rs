@@ -4,7 +4,7 @@ use dht_client::blocking::legacy::Change;
 use dht_protocol::legacy::requests::{GetResponsibleRange, GetVersion};
 use dht_types::{ChannelName, HashRange, Key};
 
-use crate::peer::{Peer, Step, captured};
+use super::peer::{Peer, Step, captured};
 
 fn test_channel() -> ChannelName {
     "test_channel".parse().expect("a channel name")

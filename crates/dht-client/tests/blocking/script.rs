@@ -7,10 +7,7 @@ use std::{
     time::Duration,
 };
 
-use dht_client::{
-    NodeAddress,
-    blocking::legacy::{Connection, Timeouts},
-};
+use dht_client::{NodeAddress, blocking::Timeouts};
 use dht_testkit::{from_hex, testdata, to_hex};
 
 /// What the peer does next.
@@ -22,6 +19,8 @@ pub(crate) enum Step {
     Answer(Vec<u8>, usize),
     /// Waits until the client has closed the connection.
     AwaitClose,
+    /// Something else.
+    Do(fn(&mut TcpStream)),
 }
 
 /// A listening peer. It serves one connection after the other, each with its script.
@@ -46,11 +45,6 @@ impl Peer {
     /// A peer for one connection.
     pub(crate) fn once(script: Vec<Step>) -> Self {
         Self::start(vec![script])
-    }
-
-    /// A client that waits long enough for any machine.
-    pub(crate) fn connect(&self) -> Connection {
-        Connection::connect(self.node.clone(), patient()).expect("the peer listens")
     }
 
     /// Waits until every script has been played to its end; panics if one went wrong.
@@ -80,6 +74,7 @@ fn play(mut stream: TcpStream, script: Vec<Step>) {
             Step::Answer(bytes, piece) => {
                 let _ = bytes.chunks(piece).try_for_each(|piece| stream.write_all(piece));
             }
+            Step::Do(act) => act(&mut stream),
             Step::AwaitClose => {
                 let mut rest = Vec::new();
                 let _ = stream.read_to_end(&mut rest);
@@ -87,11 +82,6 @@ fn play(mut stream: TcpStream, script: Vec<Step>) {
             }
         }
     }
-}
-
-/// Expects a request, given as hex, and answers with hex.
-pub(crate) fn exchange(request: &str, answer: &str) -> [Step; 2] {
-    [Step::Expect(from_hex(request)), Step::Answer(from_hex(answer), usize::MAX)]
 }
 
 /// What the original node did on one connection of a capture, from the first request after the

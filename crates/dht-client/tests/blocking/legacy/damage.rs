@@ -3,8 +3,8 @@
 use std::{net::TcpListener, time::Duration};
 
 use dht_client::{
-    Error, ErrorKind, NodeAddress,
-    blocking::legacy::{Connection, Timeouts},
+    Error, ErrorKind, NodeAddress, RequestName,
+    blocking::{Timeouts, legacy::Connection},
 };
 use dht_protocol::legacy::{
     Command, Status,
@@ -13,7 +13,7 @@ use dht_protocol::legacy::{
 use dht_testkit::{Rng, for_seeds, from_hex};
 use dht_types::{ChannelName, Key};
 
-use crate::peer::{Peer, Step, exchange, patient};
+use super::peer::{Peer, Step, exchange, patient};
 
 fn channel() -> ChannelName {
     "ch".parse().expect("a channel name")
@@ -31,7 +31,7 @@ fn a_refusal_keeps_the_connection_and_status_500_ends_it() {
     for status in [Status::WrongNode, Status::Error] {
         let error = node.remove(&channel(), Key(5)).expect_err("refused");
         assert_eq!(error.node.as_ref(), Some(&peer.node));
-        assert_eq!(error.request, Some(Command::Remove));
+        assert_eq!(error.request, Some(RequestName::Legacy(Command::Remove)));
         assert!(matches!(error.kind, ErrorKind::Status(found) if found == status));
     }
     assert!(node.call(&GetVersion).is_ok(), "on a new connection");

@@ -1,0 +1,7 @@
+//! The legacy client.
+
+mod captures;
+mod cluster;
+mod damage;
+mod peer;
+mod streams;

@@ -1,0 +1,5 @@
+//! The blocking clients against peers that play a script.
+
+mod legacy;
+mod neo;
+mod script;
