@@ -5,6 +5,7 @@
 
 use std::{
     ffi::OsString,
+    fmt,
     io::{self, Read},
     path::{Path, PathBuf},
 };
@@ -70,6 +71,24 @@ pub struct OpenFile {
     pub content: Box<dyn Read + Send>,
     /// Its length in bytes when it was opened.
     pub file_bytes: u64,
+    /// Which file it is.
+    pub identity: FileIdentity,
+}
+
+impl fmt::Debug for OpenFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenFile").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
+
+/// What tells a file from every other file that has its name at another time. Links and renames
+/// do not change it; a change of the content does, and so does a copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FileIdentity {
+    /// The number of the file: no two files of a file system have the same one at a time.
+    pub inode: u64,
+    /// When the content was changed last: nanoseconds since 1970.
+    pub modified_ns: i128,
 }
 
 /// An entry of a folder.

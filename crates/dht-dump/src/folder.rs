@@ -5,8 +5,9 @@
 //! <channel>.tcm.XXXXXX.dumping     being written, or left over from a crash; never loaded
 //! <channel>.tcm.backup             the dump before the last; for operators, never loaded
 //! <channel>.tcm.damaged-N          set aside by `quarantine`; never loaded, never overwritten
-//! <channel>.tcm.manifest           what was known of a dump when it was made
-//! deleted/<channel>.tcm[.backup]   last dumps of removed channels
+//! <channel>.tcm.manifest           what was known of the dump when it was made; see `manifest`
+//! <channel>.tcm.manifest-N         that of the dump that was set aside as `.damaged-N`
+//! deleted/<channel>.tcm[...]       last dumps of removed channels, with backup and manifest
 //! ```
 //!
 //! Source: spec `node` 8.2, 12.3, 12.4; `file-formats` 2.
@@ -33,9 +34,11 @@ pub const UNFINISHED_SUFFIX: &str = ".dumping";
 /// The folder in the data folder that the dumps of removed channels go to.
 pub const DELETED_FOLDER: &str = "deleted";
 /// What the name of a manifest has behind that of the dump.
-const MANIFEST_SUFFIX: &str = ".manifest";
+pub const MANIFEST_SUFFIX: &str = ".manifest";
 /// What the name of a damaged dump has behind that of the dump, before a number.
 const DAMAGED_SUFFIX: &str = ".damaged-";
+/// What the name of its manifest has there. Short, as a channel's name leaves 19 bytes.
+const MANIFEST_ASIDE_SUFFIX: &str = ".manifest-";
 
 /// `<dir>/<channel>.tcm`
 #[must_use]
@@ -47,6 +50,19 @@ pub fn dump_path(dir: &Path, channel: &ChannelName) -> PathBuf {
 #[must_use]
 pub fn backup_path(dir: &Path, channel: &ChannelName) -> PathBuf {
     dir.join(format!("{channel}{DUMP_SUFFIX}{BACKUP_SUFFIX}"))
+}
+
+/// `<dir>/<channel>.tcm.manifest`
+#[must_use]
+pub fn manifest_path(dir: &Path, channel: &ChannelName) -> PathBuf {
+    with_suffix(&dump_path(dir, channel), MANIFEST_SUFFIX)
+}
+
+/// A path whose last name has more behind it.
+pub(crate) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+    let mut path = path.as_os_str().to_owned();
+    path.push(suffix);
+    path.into()
 }
 
 /// An entry of the data folder that is worth a word.
@@ -116,27 +132,35 @@ fn classify(entry: &DirEntry) -> Option<FoundKind> {
         let dump = name.strip_suffix(suffix.as_bytes())?;
         ChannelName::new(dump.strip_suffix(DUMP_SUFFIX.as_bytes())?).ok()
     };
-    if channel_before(MANIFEST_SUFFIX).is_some() {
+    if channel_before(MANIFEST_SUFFIX).is_some() || is_manifest_aside(name) {
         return None;
     }
     Some(channel_before(BACKUP_SUFFIX).map_or(FoundKind::NoSuffix, FoundKind::Backup))
 }
 
-/// Opens a dump for reading.
+/// `<anything>.tcm.manifest-N`
+fn is_manifest_aside(name: &[u8]) -> bool {
+    let digits = name.iter().rev().take_while(|byte| byte.is_ascii_digit()).count();
+    let dump = name[..name.len() - digits].strip_suffix(MANIFEST_ASIDE_SUFFIX.as_bytes());
+    digits > 0 && dump.is_some_and(|dump| dump.ends_with(DUMP_SUFFIX.as_bytes()))
+}
+
+/// Opens a dump for reading, without a look at its manifest. [`crate::DumpReader`] has that.
 pub fn open_dump(
     disk: &dyn Disk,
     path: &Path,
 ) -> Result<TcmReader<Box<dyn io::Read + Send>>, TcmError> {
     let file = disk.open(path).map_err(|source| TcmError::Io { offset: 0, source })?;
-    let OpenFile { content, file_bytes } = file;
+    let OpenFile { content, file_bytes, .. } = file;
     TcmReader::new(content, file_bytes)
 }
 
-/// Moves the dump of a removed channel, and its backup, to `deleted`, over those of an earlier
-/// channel of that name. Makes the folder. On success the channel cannot come back at the next
-/// start, not even after a crash. That there is no dump is a success.
+/// Moves the dump of a removed channel, its backup and its manifest to `deleted`, over those of an
+/// earlier channel of that name. Makes the folder. On success the channel cannot come back at the
+/// next start, not even after a crash. That there is no dump is a success.
 ///
-/// A [`DumpWriter`](crate::DumpWriter) of the channel must be dropped first.
+/// A [`CompletedDump`](crate::CompletedDump) of the channel must not be committed meanwhile or
+/// afterwards.
 pub fn move_to_deleted(
     disk: &dyn Disk,
     dir: &Path,
@@ -144,7 +168,7 @@ pub fn move_to_deleted(
 ) -> Result<(), DiskError> {
     let deleted = dir.join(DELETED_FOLDER);
     disk.create_dir(&deleted).map_err(DiskError::new("create", &deleted))?;
-    for path_in in [dump_path, backup_path] {
+    for path_in in [dump_path, backup_path, manifest_path] {
         let (from, to) = (path_in(dir, channel), path_in(&deleted, channel));
         match disk.rename(&from, &to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -158,22 +182,24 @@ pub fn move_to_deleted(
     disk.sync_dir(dir).map_err(DiskError::new("sync", dir))
 }
 
-/// Sets a damaged dump aside, as `<name>.damaged-N` with a number that is not taken: it is never
-/// loaded and never overwritten. For a node that was told to start in spite of the damage. Returns
+/// Sets a damaged dump aside, as `<name>.damaged-N` with a number that is not taken, and its
+/// manifest as `<name>.manifest-N`: it is never loaded and never overwritten. For a node that was told to start in spite of the damage. Returns
 /// the new path. Only the owner of the folder may call it, as it looks before it renames.
 pub fn quarantine(disk: &dyn Disk, dir: &Path, name: &OsStr) -> Result<PathBuf, DiskError> {
     let entries = disk.list(dir).map_err(DiskError::new("read the folder", dir))?;
-    let name_aside = (1_u64..)
-        .map(|number| {
-            let mut name = name.to_owned();
-            name.push(format!("{DAMAGED_SUFFIX}{number}"));
-            name
-        })
-        .find(|name| entries.iter().all(|entry| entry.name != *name))
-        .expect("a folder has fewer entries than there are numbers");
+    let path = dir.join(name);
+    let aside = (1_u64..)
+        .map(|number| (number, with_suffix(&path, &format!("{DAMAGED_SUFFIX}{number}"))))
+        .find(|(_, aside)| entries.iter().all(|entry| Some(&*entry.name) != aside.file_name()));
+    let (number, aside) = aside.expect("a folder has fewer entries than there are numbers");
+    disk.rename(&path, &aside).map_err(DiskError::new("set aside", &path))?;
 
-    let (from, to) = (dir.join(name), dir.join(name_aside));
-    disk.rename(&from, &to).map_err(DiskError::new("set aside", &from))?;
+    let manifest = with_suffix(&path, MANIFEST_SUFFIX);
+    let manifest_aside = with_suffix(&path, &format!("{MANIFEST_ASIDE_SUFFIX}{number}"));
+    match disk.rename(&manifest, &manifest_aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        result => result.map_err(DiskError::new("set aside", &manifest))?,
+    }
     disk.sync_dir(dir).map_err(DiskError::new("sync", dir))?;
-    Ok(to)
+    Ok(aside)
 }

@@ -3,11 +3,11 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
-use crate::disk::{DirEntry, Disk, DiskFile, FileKind, OpenFile};
+use crate::disk::{DirEntry, Disk, DiskFile, FileIdentity, FileKind, OpenFile};
 
 /// How many random names are tried before something else must be wrong.
 const NAME_ATTEMPTS_MAX: usize = 100;
@@ -46,8 +46,11 @@ impl Disk for OsDisk {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         let file = File::open(path)?;
-        let file_bytes = file.metadata()?.len();
-        Ok(OpenFile { content: Box::new(file), file_bytes })
+        let metadata = file.metadata()?;
+        let modified_ns = i128::from(metadata.mtime()) * 1_000_000_000;
+        let modified_ns = modified_ns + i128::from(metadata.mtime_nsec());
+        let identity = FileIdentity { inode: metadata.ino(), modified_ns };
+        Ok(OpenFile { content: Box::new(file), file_bytes: metadata.len(), identity })
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<DirEntry>> {

@@ -1,21 +1,24 @@
 //! Writes a dump so that it appears under its name as a whole or not at all.
 //!
 //! ```text
-//! create   <channel>.tcm.XXXXXX.dumping         new file, mode 0600
-//! record   ... any number                       through a buffer of BUFFER_BYTES
-//! finish   end marker, padding, sync the file, compare its length
-//!          <channel>.tcm also gets the name <channel>.tcm.backup
-//!          the new file is renamed to <channel>.tcm
-//!          sync the folder
+//! create     <channel>.tcm.XXXXXX.dumping       new file, mode 0600
+//! record     ... any number                     through a buffer of 1 MiB
+//! complete   end marker, padding, sync the file, compare its length     slow: may take minutes
+//!            <channel>.tcm.YYYYYY.dumping       the manifest, synced
+//! commit     <channel>.tcm also gets the name <channel>.tcm.backup      short: changes of names
+//!            the new file is renamed to <channel>.tcm, the manifest to <channel>.tcm.manifest
+//!            sync the folder
 //! ```
 //!
 //! `<channel>.tcm` is a complete dump at every moment, if there was one before. Whatever fails
-//! before the rename, the temporary file is removed and nothing has changed.
+//! before the rename, the temporary files are removed and nothing has changed. A manifest speaks of
+//! one file only (see `manifest`), so the order of the two renames, and which of them survives a
+//! crash, do not matter. One that cannot be written does not keep the dump from its place.
 //!
 //! Source: spec `node` 12.2, `file-formats` 2.
 
 use std::{
-    io::{self, Write},
+    io,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -23,15 +26,12 @@ use std::{
 use dht_types::{ChannelName, Key};
 
 use crate::{
-    disk::{Disk, DiskError, DiskFile},
-    folder::{BACKUP_SUFFIX, DUMP_SUFFIX, UNFINISHED_SUFFIX},
+    blocks::{BlockWriter, write_all},
+    disk::{Disk, DiskError, FileIdentity, OpenFile},
+    folder::{BACKUP_SUFFIX, DUMP_SUFFIX, MANIFEST_SUFFIX, UNFINISHED_SUFFIX, with_suffix},
+    manifest::Manifest,
     tcm::{TcmEncoder, TcmTotals},
 };
-
-/// Bytes that go to the file at a time.
-const BUFFER_BYTES: usize = 1 << 20;
-/// Where the buffer begins in memory is a multiple of this: what direct I/O wants of any device.
-const BUFFER_ALIGNMENT_BYTES: usize = 4096;
 
 /// How to write a dump.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,17 +42,31 @@ pub struct DumpOptions {
     pub keep_backup: bool,
 }
 
-/// A dump that is being written. If it is dropped before [`DumpWriter::finish`], the temporary
-/// file is removed and the former dump stays as it is.
-///
-/// Whoever removes the channel meanwhile must drop this first, or the dump brings it back.
+/// A dump that is being written. If it is dropped, the temporary file is removed and the former
+/// dump stays as it is.
 pub struct DumpWriter {
     encoder: TcmEncoder<BlockWriter>,
     temporary: TemporaryFile,
     target: PathBuf,
     keep_backup: bool,
+    /// What the name of its manifest in the making begins with; none if it gets no manifest.
+    manifest_prefix: Option<String>,
     /// A write failed: the file has a hole, and must never get the name of a dump.
     failed: bool,
+}
+
+/// A dump that is whole and synced, but has not its name yet. If it is dropped, it is removed and
+/// the former dump stays as it is.
+///
+/// Whoever removes the channel meanwhile must see to it that this is dropped, or the dump brings
+/// the channel back.
+pub struct CompletedDump {
+    temporary: TemporaryFile,
+    target: PathBuf,
+    keep_backup: bool,
+    totals: TcmTotals,
+    manifest: Option<Result<TemporaryFile, DiskError>>,
+    replaced: Option<OpenFile>,
 }
 
 /// A dump that is in its place and survives a crash.
@@ -67,6 +81,11 @@ pub struct FinishedDump {
     /// Why the former dump could not be kept as backup, for the log. The new dump is in place all
     /// the same: the newest data matter more. A file system without hard links is one reason.
     pub backup_error: Option<DiskError>,
+    /// Why the dump has no manifest, for the log. It is loaded all the same, but not verified.
+    pub manifest_error: Option<DiskError>,
+    /// The file that lost its last name to the new dump. Its blocks are given back when this is
+    /// dropped, which takes the longer the larger it is: not in [`CompletedDump::commit`].
+    _replaced: Option<OpenFile>,
 }
 
 impl DumpWriter {
@@ -78,10 +97,12 @@ impl DumpWriter {
         options: DumpOptions,
     ) -> Result<Self, DiskError> {
         let name = format!("{channel}{DUMP_SUFFIX}");
-        Self::begin(disk, dir, &name, &format!("{name}."), options)
+        let prefix = format!("{name}.");
+        let writer = Self::begin(disk, dir, &name, &prefix, options)?;
+        Ok(Self { manifest_prefix: Some(prefix), ..writer })
     }
 
-    /// Begins a dump file of any name: `<target>XXXXXX.dumping`. For tcmcli.
+    /// Begins a dump file of any name: `<target>XXXXXX.dumping`. It gets no manifest. For tcmcli.
     pub fn create_file(
         disk: &Arc<dyn Disk>,
         target: &Path,
@@ -108,7 +129,8 @@ impl DumpWriter {
         let encoder = TcmEncoder::new(BlockWriter::new(file))
             .map_err(DiskError::new("write", &temporary.path))?;
         let target = dir.join(name);
-        Ok(Self { encoder, temporary, target, keep_backup: options.keep_backup, failed: false })
+        let keep_backup = options.keep_backup;
+        Ok(Self { encoder, temporary, target, keep_backup, manifest_prefix: None, failed: false })
     }
 
     /// Appends a record. After an error the dump is lost: drop it.
@@ -140,25 +162,56 @@ impl DumpWriter {
     /// Completes the dump and puts it in its place. After an error the former dump is in place, or
     /// the new one if only the last step failed, to sync the folder.
     pub fn finish(self) -> Result<FinishedDump, DiskError> {
-        let Self { encoder, temporary, target, keep_backup, failed } = self;
+        self.complete()?.commit()
+    }
+
+    /// Writes what is left, and returns when all of it survives a crash: as long as the disk takes.
+    pub fn complete(self) -> Result<CompletedDump, DiskError> {
+        let Self { encoder, temporary, target, keep_backup, manifest_prefix, failed } = self;
         let path = &temporary.path;
         if failed {
             let error = io::Error::other("an earlier write to it failed");
             return Err(DiskError::new("complete", path)(error));
         }
         let (out, totals) = encoder.finish().map_err(DiskError::new("write", path))?;
-        let mut file = out.into_file().map_err(DiskError::new("write", path))?;
+        let (mut file, checksum) = out.into_file().map_err(DiskError::new("write", path))?;
         file.sync().map_err(DiskError::new("sync", path))?;
         drop(file); // Closed before it gets its name, as everybody expects of a dump.
-        temporary.check_length(totals.file_bytes())?;
-        let backup_error =
-            if keep_backup { keep_as_backup(&*temporary.disk, &target).err() } else { None };
-        temporary.replace(&target)?;
+        let identity = temporary.check_length(totals.file_bytes())?;
+        let manifest = manifest_prefix.map(|prefix| {
+            let text = Manifest::new(totals, checksum, identity).to_text();
+            TemporaryFile::write(&temporary.disk, folder_of(&target), &prefix, text.as_bytes())
+        });
+        let backup = with_suffix(&target, BACKUP_SUFFIX);
+        let replaced = temporary.disk.open(if keep_backup { &backup } else { &target }).ok();
+        Ok(CompletedDump { temporary, target, keep_backup, totals, manifest, replaced })
+    }
+}
+
+impl CompletedDump {
+    /// Puts the dump in its place: some changes of names and a sync of the folder, whatever the
+    /// size of the dump. After an error the former dump is in place, or the new one if only the
+    /// last step failed, to sync the folder.
+    pub fn commit(self) -> Result<FinishedDump, DiskError> {
+        let Self { temporary, target, keep_backup, totals, manifest, replaced } = self;
+        let disk = Arc::clone(&temporary.disk);
+        let backup_error = if keep_backup { keep_as_backup(&*disk, &target).err() } else { None };
+        temporary.rename("rename a finished dump to", &target)?;
+        let manifest_error = manifest.and_then(|manifest| {
+            let rename = |manifest: TemporaryFile| {
+                manifest.rename("rename a manifest to", &with_suffix(&target, MANIFEST_SUFFIX))
+            };
+            manifest.and_then(rename).err()
+        });
+        let dir = folder_of(&target);
+        disk.sync_dir(dir).map_err(DiskError::new("sync", dir))?;
         Ok(FinishedDump {
             records: totals.records,
             record_bytes: totals.record_bytes,
             file_bytes: totals.file_bytes(),
             backup_error,
+            manifest_error,
+            _replaced: replaced,
         })
     }
 }
@@ -166,9 +219,7 @@ impl DumpWriter {
 /// Gives the dump that is about to be replaced the name of the backup as well. It never loses its
 /// own name here, so a crash at any moment finds it in its place.
 fn keep_as_backup(disk: &dyn Disk, target: &Path) -> Result<(), DiskError> {
-    let mut backup = target.as_os_str().to_owned();
-    backup.push(BACKUP_SUFFIX);
-    let backup = PathBuf::from(backup);
+    let backup = with_suffix(target, BACKUP_SUFFIX);
     let result = match disk.link(target, &backup) {
         // A link never replaces, and a rename between two names of one file would do nothing. The
         // older backup goes only here, when there is a dump to take its place.
@@ -183,7 +234,7 @@ fn keep_as_backup(disk: &dyn Disk, target: &Path) -> Result<(), DiskError> {
     }
 }
 
-/// A temporary file; it goes with this value unless it took the place of the dump, or is to stay.
+/// A temporary file; it goes with this value unless it got another name, or is to stay.
 struct TemporaryFile {
     disk: Arc<dyn Disk>,
     path: PathBuf,
@@ -192,23 +243,38 @@ struct TemporaryFile {
 }
 
 impl TemporaryFile {
+    /// A new one with this content, synced.
+    fn write(
+        disk: &Arc<dyn Disk>,
+        dir: &Path,
+        prefix: &str,
+        bytes: &[u8],
+    ) -> Result<Self, DiskError> {
+        let (path, mut file) = disk
+            .create_temporary(dir, prefix, UNFINISHED_SUFFIX, false)
+            .map_err(DiskError::new("create a temporary file in", dir))?;
+        let temporary = Self { disk: Arc::clone(disk), path, stays: false };
+        write_all(&mut *file, bytes).map_err(DiskError::new("write", &temporary.path))?;
+        file.sync().map_err(DiskError::new("sync", &temporary.path))?;
+        Ok(temporary)
+    }
+
     /// The last look before a good dump is replaced: has the file the length that was written?
-    fn check_length(&self, expected: u64) -> Result<(), DiskError> {
+    /// Returns which file it is. It is synced and closed, so its time of change is final.
+    fn check_length(&self, expected: u64) -> Result<FileIdentity, DiskError> {
         let file = self.disk.open(&self.path).map_err(DiskError::new("open", &self.path))?;
         if file.file_bytes == expected {
-            return Ok(());
+            return Ok(file.identity);
         }
         let error = format!("it has {} bytes, but {expected} were written", file.file_bytes);
         Err(DiskError::new("complete", &self.path)(io::Error::other(error)))
     }
 
-    /// Puts the file in the place of `target`, for good.
-    fn replace(mut self, target: &Path) -> Result<(), DiskError> {
-        let rename = self.disk.rename(&self.path, target);
-        rename.map_err(DiskError::new("rename a finished dump to", target))?;
+    /// Gives it its name.
+    fn rename(mut self, action: &'static str, target: &Path) -> Result<(), DiskError> {
+        self.disk.rename(&self.path, target).map_err(DiskError::new(action, target))?;
         self.stays = true;
-        let dir = folder_of(target);
-        self.disk.sync_dir(dir).map_err(DiskError::new("sync", dir))
+        Ok(())
     }
 }
 
@@ -227,60 +293,5 @@ fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(dir) if dir != Path::new("") => dir,
         _ => Path::new("."),
-    }
-}
-
-/// Collects small writes into large ones that suit direct I/O: aligned in memory, and whole
-/// buffers except for the last.
-struct BlockWriter {
-    file: Box<dyn DiskFile>,
-    /// Longer than needed, so that an aligned part of it can be used without unsafe code. Must not
-    /// be reallocated.
-    memory: Box<[u8]>,
-    /// Where the aligned part begins.
-    aligned: usize,
-    /// Bytes in the aligned part that are not written yet.
-    filled: usize,
-}
-
-impl BlockWriter {
-    fn new(file: Box<dyn DiskFile>) -> Self {
-        let memory = vec![0; BUFFER_BYTES + BUFFER_ALIGNMENT_BYTES].into_boxed_slice();
-        let beyond = memory.as_ptr().addr() % BUFFER_ALIGNMENT_BYTES;
-        let aligned = (BUFFER_ALIGNMENT_BYTES - beyond) % BUFFER_ALIGNMENT_BYTES;
-        Self { file, memory, aligned, filled: 0 }
-    }
-
-    /// Writes what is left and gives the file back.
-    fn into_file(mut self) -> io::Result<Box<dyn DiskFile>> {
-        self.flush()?;
-        Ok(self.file)
-    }
-}
-
-impl Write for BlockWriter {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.filled == BUFFER_BYTES {
-            self.flush()?;
-        }
-        let taken = bytes.len().min(BUFFER_BYTES - self.filled);
-        let at = self.aligned + self.filled;
-        self.memory[at..at + taken].copy_from_slice(&bytes[..taken]);
-        self.filled += taken;
-        Ok(taken)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let mut rest = &self.memory[self.aligned..self.aligned + self.filled];
-        while !rest.is_empty() {
-            match self.file.write(rest) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => rest = &rest[written..],
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        self.filled = 0;
-        Ok(())
     }
 }

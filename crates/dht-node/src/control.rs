@@ -68,6 +68,8 @@ pub(crate) struct Control<'a> {
     shared: Arc<Shared>,
     workers: Vec<Arc<Mailbox>>,
     next_worker: usize,
+    /// When to look for a stalled dump; never if there are none before the shutdown.
+    next_look: Option<Instant>,
 }
 
 /// A listening socket, and when to accept from it again without being told to.
@@ -131,7 +133,13 @@ impl<'a> Control<'a> {
             shared,
             workers,
             next_worker: 0,
+            next_look: None,
         })
+    }
+
+    /// From now on, the log is told of dumps that are stalled.
+    pub(crate) fn look_after_dumps(&mut self, now: Instant) {
+        self.next_look = Some(now + self.shared.dumps.look_period());
     }
 
     /// Runs until a signal says stop.
@@ -141,7 +149,7 @@ impl<'a> Control<'a> {
         let mut next_stats = self.next_stats(StatsConfig::delay);
         loop {
             let accepts = self.listeners.iter().map(|listener| listener.accept_at);
-            let next = accepts.chain([next_stats]).flatten().min();
+            let next = accepts.chain([next_stats, self.next_look]).flatten().min();
             let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -162,6 +170,10 @@ impl<'a> Control<'a> {
                 if self.listeners[at].accept_at.is_some_and(|at| at <= now) {
                     self.listeners[at].accept_at = self.accept(at).map(|wait| now + wait);
                 }
+            }
+            if self.next_look.is_some_and(|at| at <= now) {
+                self.shared.dumps.look(now);
+                self.look_after_dumps(now);
             }
             if next_stats.is_some_and(|at| at <= now) {
                 self.write_stats(now);

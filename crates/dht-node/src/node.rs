@@ -9,18 +9,18 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dht_daemon::fatal;
-use dht_dump::{Disk, DumpOptions, OsDisk};
+use dht_dump::{DumpOptions, OsDisk};
 use dht_protocol::neo::credentials::Credentials;
 use dht_storage::{Store, StoreOptions};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
-use crate::config::NodeConfig;
+use crate::config::{DumpsConfig, NodeConfig};
 use crate::context::{Clock, UnixTime};
 use crate::counters::Counters;
 use crate::mailbox::Mailbox;
-use crate::persist::{self, LoadError, LoadOptions};
+use crate::persist::{self, DumpTarget, Dumper, Dumps, LoadError, LoadOptions, Schedule};
 use crate::shared::{ConnectionCount, Settings, Shared, channel_base_bytes};
 use crate::worker::Worker;
 
@@ -68,6 +68,9 @@ pub(crate) enum StartError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The thread that dumps cannot be made.
+    #[error("cannot start the thread that dumps: {0}")]
+    Dumper(io::Error),
     /// A thread or its event queue cannot be made.
     #[error("cannot start worker {number}: {source}")]
     Worker {
@@ -84,8 +87,10 @@ pub(crate) struct Node {
     _data_dir: File,
     pub(crate) shared: Arc<Shared>,
     workers: Vec<RunningWorker>,
-    dump: DumpOptions,
-    clock: Clock,
+    /// None if channels are dumped at shutdown only, or once it was stopped.
+    dumper: Option<Dumper>,
+    clocks: (Clock, UnixTime),
+    direct_io: bool,
 }
 
 struct RunningWorker {
@@ -101,12 +106,14 @@ impl Node {
         config: &NodeConfig,
         credentials: Credentials,
         accept_damaged: bool,
-        (clock, unix_time): (Clock, UnixTime),
+        clocks: (Clock, UnixTime),
     ) -> Result<(Self, [TcpListener; 2]), StartError> {
         let workers = worker_count(config);
-        let store = Store::new(StoreOptions { shard_bits: shard_bits(workers), seed: seed() });
+        // The seed decides where in the store a key lies, and nobody outside may guess it.
+        let store = Store::new(StoreOptions { shard_bits: shard_bits(workers), seed: random() });
+        let dumps = Dumps::new(Duration::from_secs(config.dumps.deadline_s.into()));
         let data_dir = lock_data_dir(&config.server.data_dir)?;
-        load(config, accept_damaged, &store, clock)?;
+        load(config, accept_damaged, &store, &dumps, clocks.0)?;
         let (legacy, bound) = bind(config, config.server.port)?;
         // A port that the system chose may be too high for another 100 above it.
         let neo_port = bound.port().checked_add(NEO_PORT_OFFSET).unwrap_or(0);
@@ -116,17 +123,53 @@ impl Node {
         let legacy = listen(config, legacy, bound)?;
         let shared = Arc::new(Shared {
             store,
+            dumps,
             hash_range: config.server.hash_range,
             settings: settings(config, bound.port(), neo_bound.port()),
             legacy_connections: ConnectionCount::new(config.server.connection_limit as usize),
             neo_connections: ConnectionCount::new(config.server.connection_limit as usize),
             credentials: RwLock::new(Arc::new(credentials)),
         });
-        let workers = (0..workers).map(|number| spawn(number, &shared, clock, unix_time));
+        let workers = (0..workers).map(|number| spawn(number, &shared, clocks));
         let workers = workers.collect::<Result<_, _>>()?;
-        let direct = !config.options_memory.disable_direct_io;
-        let dump = DumpOptions { direct, keep_backup: true };
-        Ok((Self { _data_dir: data_dir, shared, workers, dump, clock }, [legacy, neo]))
+        let direct_io = !config.options_memory.disable_direct_io;
+        let mut node =
+            Self { _data_dir: data_dir, shared, workers, dumper: None, clocks, direct_io };
+        node.dumper = node.spawn_dumper(&config.dumps).map_err(StartError::Dumper)?;
+        Ok((node, [legacy, neo]))
+    }
+
+    /// The thread that dumps periodically, if that is wanted.
+    fn spawn_dumper(&self, config: &DumpsConfig) -> io::Result<Option<Dumper>> {
+        let [period, retry] =
+            [config.period_s, config.retry_s].map(|seconds| Duration::from_secs(seconds.into()));
+        if period.is_zero() {
+            return Ok(None);
+        }
+        let schedule = Schedule::new(period, retry, (self.clocks.0)(), random());
+        Dumper::spawn(Arc::clone(&self.shared), self.dump_target(), schedule).map(Some)
+    }
+
+    fn dump_target(&self) -> DumpTarget {
+        DumpTarget {
+            disk: Arc::new(OsDisk),
+            dir: self.shared.settings.data_dir.clone(),
+            options: DumpOptions { direct: self.direct_io, keep_backup: true },
+            clock: self.clocks.0,
+            unix_time: self.clocks.1,
+        }
+    }
+
+    /// Whether channels are dumped while the node serves.
+    pub(crate) const fn dumps_periodically(&self) -> bool {
+        self.dumper.is_some()
+    }
+
+    /// Ends the thread that dumps, and gives up what it is writing.
+    pub(crate) fn stop_dumper(&mut self) {
+        if let Some(dumper) = self.dumper.take() {
+            dumper.stop();
+        }
     }
 
     /// Where to leave work for each worker.
@@ -151,11 +194,10 @@ impl Node {
         all_well
     }
 
-    /// Dumps all channels. Returns how many could not be.
+    /// Dumps all channels. Returns how many could not be. The workers and the thread that dumps
+    /// have ended.
     pub(crate) fn dump(&self) -> usize {
-        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-        let Settings { data_dir, .. } = &self.shared.settings;
-        persist::dump_all(&disk, data_dir, &self.shared.store, self.dump, self.clock)
+        self.dump_target().dump_all(&self.shared.store, &self.shared.dumps)
     }
 }
 
@@ -170,8 +212,8 @@ fn shard_bits(workers: usize) -> u32 {
     shards.next_power_of_two().trailing_zeros()
 }
 
-/// What nobody outside can guess: it decides where in the store a key lies.
-fn seed() -> u64 {
+/// What nobody outside can guess.
+fn random() -> u64 {
     getrandom::u64().expect("the system has random numbers")
 }
 
@@ -211,6 +253,7 @@ fn load(
     config: &NodeConfig,
     accept_damaged: bool,
     store: &Store,
+    dumps: &Dumps,
     clock: Clock,
 ) -> Result<(), StartError> {
     let dir = &config.server.data_dir;
@@ -223,7 +266,7 @@ fn load(
         accept_damaged,
         clock,
     };
-    Ok(persist::load_all(&OsDisk, dir, store, &options)?)
+    Ok(persist::load_all(&OsDisk, dir, store, dumps, &options)?)
 }
 
 /// Takes a port, without listening yet.
@@ -253,8 +296,7 @@ fn listen(
 fn spawn(
     number: usize,
     shared: &Arc<Shared>,
-    clock: Clock,
-    unix_time: UnixTime,
+    (clock, unix_time): (Clock, UnixTime),
 ) -> Result<RunningWorker, StartError> {
     let start = || {
         let worker = Worker::new(Arc::clone(shared), clock, unix_time)?;

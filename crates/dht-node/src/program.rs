@@ -175,8 +175,8 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
         StatsLog { config: config.stats.clone(), file, stats }
     });
     log::info!(target: MAIN_LOG, "Starting DHT node --------------------------------");
-    let command_sets =
-        [own_commands(&node_shared, &counters), Commands::new().with_standard(&APP, logs)];
+    let own_commands = own_commands(&node_shared, &counters, clocks);
+    let command_sets = [own_commands, Commands::new().with_standard(&APP, logs)];
     let mut command_listeners = Vec::new();
     for (socket, commands) in sockets.iter().zip(command_sets) {
         if let Some(socket) = socket {
@@ -184,11 +184,14 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
         }
     }
     let (shared, mailboxes) = (Arc::clone(&node.shared), node.mailboxes());
-    let control =
+    let mut control =
         Control::new(listeners, signals, logs, stats_log, command_listeners, shared, mailboxes)?;
+    if node.dumps_periodically() {
+        control.look_after_dumps(now());
+    }
     log::info!(target: MAIN_LOG, "Starting event loop");
     if options.config.is_none() {
-        announce(&node);
+        announce(&node, config);
     }
     let ran = control.run();
     let ended = shut_down(&mut node);
@@ -208,14 +211,18 @@ fn raise_descriptor_limit() {
 }
 
 /// One line each on what somebody who started the node without a configuration wants to know.
-fn announce(node: &Node) {
+fn announce(node: &Node, config: &NodeConfig) {
     let settings = &node.shared.settings;
     let data_dir = std::path::absolute(&settings.data_dir);
+    let periodically = match config.dumps.period_s {
+        0 => String::new(),
+        seconds => format!("every {seconds} s and "),
+    };
     log::info!("No --config given: using defaults, see etc/config.ini for what can be set");
     log::info!("Listening on {}:{} (legacy protocol)", settings.address, settings.port);
     log::info!("Listening on {}:{} (neo protocol)", settings.address, settings.neo_port);
     log::info!(
-        "Keeping data in {}: loaded at start, written at shutdown",
+        "Keeping data in {}: loaded at start, written {periodically}at shutdown",
         data_dir.as_deref().unwrap_or(&settings.data_dir).display()
     );
     log::info!("Press Ctrl-C to stop");
@@ -233,7 +240,11 @@ fn command_sockets(config: &NodeConfig) -> Result<[Option<CommandListener>; 2], 
 }
 
 /// Source: spec `node` 9.1.
-fn own_commands<'a>(shared: &'a Shared, counters: &'a [Arc<Counters>]) -> Commands<'a> {
+fn own_commands<'a>(
+    shared: &'a Shared,
+    counters: &'a [Arc<Counters>],
+    (clock, unix_time): (Clock, UnixTime),
+) -> Commands<'a> {
     const NO_ARGUMENTS: &str = "Error: No command arguments expected\n";
     Commands::new()
         .with("update-credentials", |arguments| {
@@ -246,6 +257,7 @@ fn own_commands<'a>(shared: &'a Shared, counters: &'a [Arc<Counters>]) -> Comman
             }
         })
         .with("queues", |_| queues(counters))
+        .with("health", move |_| shared.dumps.health(&shared.store, clock(), unix_time()))
         .with("list-credentials", |arguments| {
             if !arguments.is_empty() {
                 return NO_ARGUMENTS.to_owned();
@@ -288,7 +300,7 @@ fn shut_down(node: &mut Node) -> Result<(), RunError> {
         work();
         log::trace!(target: MAIN_LOG, "SIGINT handler: {name} finished");
     };
-    step("shutting down periodics", &mut || {});
+    step("shutting down periodics", &mut || node.stop_dumper());
     step("stopping node listener", &mut || workers_ended = node.stop());
     step("shutting down node", &mut || failed = node.dump());
     step("shutting down epoll", &mut || {});

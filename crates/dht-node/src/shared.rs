@@ -10,12 +10,16 @@ use dht_protocol::neo::credentials::Credentials;
 use dht_storage::{Store, Usage};
 use dht_types::HashRange;
 
+use crate::persist::Dumps;
+
 /// Shared by the workers and the control thread; immutable but for what is atomic inside.
 pub(crate) struct Shared {
     /// All records.
     pub(crate) store: Store,
     /// The keys that this node is responsible for.
     pub(crate) hash_range: HashRange,
+    /// What is known of dumps; every removal of a channel goes through it.
+    pub(crate) dumps: Dumps,
     /// Settings that requests depend on.
     pub(crate) settings: Settings,
     /// Open legacy connections.

@@ -50,6 +50,8 @@ impl Default for NodeSettings {
             ("Options_Memory", "allow_out_of_range", "load"),
             ("Options_Memory", "bnum", "0"),
             ("Options_Memory", "batch_size", "65535"),
+            // No dump before a test asks for one.
+            ("Dumps", "period_s", "0"),
             ("LOG.Root", "console", "false"),
             ("LOG.Root", "file", "log/root.log"),
             ("LOG.Root", "level", "trace"),

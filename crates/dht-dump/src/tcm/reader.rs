@@ -80,6 +80,18 @@ pub enum TcmError {
         /// Bytes that the file has from there on.
         available: u64,
     },
+    /// The framing is sound, but the bytes are not those that were written: the manifest beside the
+    /// file tells another checksum. Only a [`DumpReader`](crate::DumpReader) finds this.
+    #[error(
+        "the dump is damaged at an unknown offset: its checksum is {found:016x}, but the manifest \
+         beside it says {expected:016x}"
+    )]
+    Checksum {
+        /// XXH3 of the file, 64 bits.
+        found: u64,
+        /// What it was when the file was written.
+        expected: u64,
+    },
     /// The file cannot be read.
     #[error("cannot read at offset {offset}: {source}")]
     Io {
@@ -160,6 +172,11 @@ impl<R: Read> TcmReader<R> {
     /// the end it is the length of the content, without padding.
     pub const fn offset(&self) -> u64 {
         self.offset + self.entry_bytes
+    }
+
+    /// Gives back what it reads from, which stands anywhere behind the last entry.
+    pub(crate) fn into_input(self) -> R {
+        self.input
     }
 
     /// The bytes at a place counted from the front entry. They must have been [taken](Self::take).

@@ -8,7 +8,9 @@ use dht_testkit::for_seeds;
 use crate::{
     golden::encode,
     memory_disk::{Faults, MemoryDisk},
-    support::{DATA, Records, WITH_BACKUP, channel, dump, generation, load, names, tcm},
+    support::{
+        DATA, Records, WITH_BACKUP, channel, dump, generation, has_manifest, load, names, tcm,
+    },
 };
 
 /// Runs `work` on a disk with a durable dump, lets the machine die before each call in turn, and
@@ -18,14 +20,19 @@ fn crash_at_every_call(
     work: impl Fn(&Arc<dyn Disk>) -> bool + std::panic::RefUnwindSafe,
     check: impl Fn(&MemoryDisk, bool) + std::panic::RefUnwindSafe,
 ) {
-    for_seeds(50, |rng| {
+    for_seeds(100, |rng| {
+        let with_manifest = rng.one_in(2);
         for dead_from_call in 0.. {
             let memory = MemoryDisk::with_folder(DATA);
             memory.place(&tcm(Path::new(DATA)), &encode(&generation(1)));
             memory.place(&Path::new(DATA).join("ch.tcm.backup"), &encode(&generation(0)));
+            let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+            // With a manifest from the start; generation 1 becomes its own backup.
+            if with_manifest {
+                dump(&disk, Path::new(DATA), &generation(1), WITH_BACKUP).unwrap();
+            }
             let dead_from_call = Some(dead_from_call);
             memory.set_faults(Faults { dead_from_call, ..Faults::default() });
-            let disk: Arc<dyn Disk> = Arc::new(memory.clone());
             let succeeded = work(&disk);
             check(&memory.after_crash(rng), succeeded);
             if succeeded {
@@ -40,11 +47,13 @@ fn a_crash_while_dumping_leaves_the_old_dump_or_the_new_one() {
     let dir = Path::new(DATA);
     crash_at_every_call(
         |disk| match dump(disk, dir, &generation(2), WITH_BACKUP) {
-            Ok(finished) => finished.backup_error.is_none(),
+            Ok(finished) => finished.backup_error.is_none() && finished.manifest_error.is_none(),
             Err(_) => false,
         },
         |disk, succeeded| {
+            // Loading verifies it by its manifest, if that belongs to it.
             let now = load(disk, &tcm(dir)).expect("a complete dump");
+            assert!(!succeeded || has_manifest(disk, &tcm(dir)));
             let expected: &[Records] =
                 if succeeded { &[generation(2)] } else { &[generation(1), generation(2)] };
             assert!(expected.contains(&now));

@@ -8,7 +8,7 @@ use dht_dump::{
 use dht_types::ChannelNameError;
 
 use crate::support::{
-    WITH_BACKUP, backup, channel, dump, generation, load, names, on_every_disk, tcm,
+    WITH_BACKUP, backup, channel, dump, generation, has_manifest, load, names, on_every_disk, tcm,
 };
 
 /// Puts a file of a name there, by the means of the trait alone.
@@ -31,6 +31,9 @@ fn every_entry_is_classified_and_they_come_by_name() {
             "a.tcm.backup",
             "a.tcm.damaged-1",
             "a.tcm.manifest",
+            "a.tcm.manifest-12",
+            "a.tcm.manifest-",
+            "a.manifest-1",
             "no suffix",
             "not a channel.tcm",
             ".tcm",
@@ -54,9 +57,11 @@ fn every_entry_is_classified_and_they_come_by_name() {
             (".backup", 512, FoundKind::NoSuffix),
             (".tcm", 512, FoundKind::InvalidName(ChannelNameError::Empty)),
             ("a-1_Z.tcm", 512, FoundKind::Dump(channel("a-1_Z"))),
+            ("a.manifest-1", 512, FoundKind::NoSuffix),
             ("a.tcm.Xy12zZ.dumping", 512, FoundKind::Unfinished),
             ("a.tcm.backup", 512, FoundKind::Backup(channel("a"))),
             ("a.tcm.damaged-1", 512, FoundKind::NoSuffix),
+            ("a.tcm.manifest-", 512, FoundKind::NoSuffix),
             ("b.tcm", 512, FoundKind::Dump(channel("b"))),
             ("empty", 0, FoundKind::Empty),
             ("empty.tcm", 0, FoundKind::Empty),
@@ -111,10 +116,11 @@ fn a_removed_channel_leaves_nothing_that_could_be_loaded() {
             assert_eq!(scan_dir(&*disk, dir).unwrap(), []);
             assert_eq!(load(&*disk, &tcm(&deleted)).unwrap(), generation(round + 1));
             assert_eq!(load(&*disk, &backup(&deleted)).unwrap(), generation(round));
+            assert!(has_manifest(&*disk, &tcm(&deleted)));
         }
         move_to_deleted(&*disk, dir, &channel("ch")).expect("absent, as wanted");
         move_to_deleted(&*disk, dir, &channel("never-dumped")).expect("absent, as wanted");
-        assert_eq!(names(&*disk, &deleted), ["ch.tcm", "ch.tcm.backup"]);
+        assert_eq!(names(&*disk, &deleted), ["ch.tcm", "ch.tcm.backup", "ch.tcm.manifest"]);
     });
 }
 

@@ -7,6 +7,7 @@ mod crash;
 mod faults;
 mod folder;
 mod golden;
+mod manifest;
 mod memory_disk;
 mod reader;
 mod support;

@@ -7,7 +7,7 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use dht_dump::{DirEntry, Disk, DiskFile, FileKind, OpenFile};
+use dht_dump::{DirEntry, Disk, DiskFile, FileIdentity, FileKind, OpenFile};
 use dht_testkit::Rng;
 
 /// The disk. Clones are the same disk.
@@ -104,6 +104,13 @@ impl MemoryDisk {
         state.durable_names.insert(path.to_owned(), file);
     }
 
+    /// Flips a bit of a file as a failing medium does: nothing else of the file changes.
+    pub(crate) fn flip_bit(&self, path: &Path, byte: usize, bit: usize) {
+        let mut state = self.0.lock().unwrap();
+        let file = state.names[path];
+        state.files[file].bytes[byte] ^= 1 << bit;
+    }
+
     /// The disk as it may be found after the power failed: of the changes of names that were not
     /// synced some have happened, and of the bytes that were not synced some are there, and some
     /// are zero.
@@ -190,9 +197,12 @@ impl Disk for MemoryDisk {
 
     fn open(&self, path: &Path) -> io::Result<OpenFile> {
         self.call(|state| {
-            let bytes = state.files[state.file(path)?].bytes.clone();
+            let number = state.file(path)?;
+            let bytes = state.files[number].bytes.clone();
             let file_bytes = bytes.len() as u64;
-            Ok(OpenFile { content: Box::new(Cursor::new(bytes)), file_bytes })
+            // The worst clock: it stands still.
+            let identity = FileIdentity { inode: number as u64, modified_ns: 0 };
+            Ok(OpenFile { content: Box::new(Cursor::new(bytes)), file_bytes, identity })
         })
     }
 

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use dht_dump::{Disk, DiskError, DumpOptions, DumpWriter, Entry, FinishedDump, OsDisk, TcmError};
+use dht_dump::{
+    Beside, Disk, DiskError, DumpOptions, DumpReader, DumpWriter, Entry, FinishedDump, OsDisk,
+    TcmError,
+};
 use dht_types::{ChannelName, Key};
 
 use crate::memory_disk::MemoryDisk;
@@ -51,9 +54,14 @@ pub(crate) fn dump(
     writer.finish()
 }
 
-/// Loads a dump; a record with a bad key fails the test.
+pub(crate) fn manifest(dir: &Path) -> PathBuf {
+    dir.join("ch.tcm.manifest")
+}
+
+/// Loads a dump and verifies it by its manifest, if it has one; a record with a bad key fails the
+/// test.
 pub(crate) fn load(disk: &dyn Disk, path: &Path) -> Result<Records, TcmError> {
-    let mut reader = dht_dump::open_dump(disk, path)?;
+    let mut reader = DumpReader::open(disk, path)?;
     let mut records = Vec::new();
     while let Some(entry) = reader.next()? {
         match entry {
@@ -61,7 +69,13 @@ pub(crate) fn load(disk: &dyn Disk, path: &Path) -> Result<Records, TcmError> {
             bad => panic!("{bad:?}"),
         }
     }
+    reader.verify()?;
     Ok(records)
+}
+
+/// Whether a dump has a manifest that speaks of it.
+pub(crate) fn has_manifest(disk: &dyn Disk, path: &Path) -> bool {
+    matches!(DumpReader::open(disk, path).unwrap().beside(), Beside::Manifest(_))
 }
 
 /// Names in a folder, sorted.

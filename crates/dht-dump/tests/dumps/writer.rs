@@ -26,7 +26,8 @@ fn a_dump_has_its_name_only_when_it_is_finished() {
         let finished = writer.finish().unwrap();
         assert_eq!((finished.records, finished.record_bytes, finished.file_bytes), (1, 37, 512));
         assert!(finished.backup_error.is_none());
-        assert_eq!(names(&*disk, dir), ["ch.tcm"]);
+        assert!(finished.manifest_error.is_none());
+        assert_eq!(names(&*disk, dir), ["ch.tcm", "ch.tcm.manifest"]);
         assert_eq!(load(&*disk, &tcm(dir)).unwrap(), [(1, b"value".to_vec())]);
     });
 }
@@ -52,7 +53,7 @@ fn the_dump_before_is_kept_as_backup() {
             assert_eq!(load(&*disk, &tcm(dir)).unwrap(), generation(number));
             if number > 0 {
                 assert_eq!(load(&*disk, &backup(dir)).unwrap(), generation(number - 1));
-                assert_eq!(names(&*disk, dir), ["ch.tcm", "ch.tcm.backup"]);
+                assert_eq!(names(&*disk, dir), ["ch.tcm", "ch.tcm.backup", "ch.tcm.manifest"]);
             }
         }
         let without = DumpOptions { direct: false, keep_backup: false };
@@ -72,7 +73,8 @@ fn a_backup_stays_while_there_is_no_dump_to_take_its_place() {
         let finished = dump(&disk, dir, &generation(2), WITH_BACKUP).unwrap();
         assert!(finished.backup_error.is_none());
         assert_eq!(load(&*disk, &backup(dir)).unwrap(), generation(0));
-        assert_eq!(names(&*disk, dir), ["ch.tcm", "ch.tcm.backup", "ch.tcm.damaged-1"]);
+        let expected = ["ch.tcm", "ch.tcm.backup", "ch.tcm.damaged-1", "ch.tcm.manifest"];
+        assert_eq!(names(&*disk, dir), [&expected[..], &["ch.tcm.manifest-1"]].concat());
     });
 }
 
@@ -83,7 +85,12 @@ fn an_unfinished_dump_leaves_nothing_behind() {
         let mut writer = DumpWriter::create(&disk, dir, &channel("ch"), WITH_BACKUP).unwrap();
         writer.record(Key(1), &vec![1; 3 << 20]).unwrap();
         drop(writer);
-        assert_eq!(names(&*disk, dir), ["ch.tcm"]);
+        assert_eq!(names(&*disk, dir), ["ch.tcm", "ch.tcm.manifest"]);
+        let writer = DumpWriter::create(&disk, dir, &channel("ch"), WITH_BACKUP).unwrap();
+        let completed = writer.complete().unwrap();
+        assert_eq!(load(&*disk, &tcm(dir)).unwrap(), generation(1), "not before it is committed");
+        drop(completed);
+        assert_eq!(names(&*disk, dir), ["ch.tcm", "ch.tcm.manifest"]);
         assert_eq!(load(&*disk, &tcm(dir)).unwrap(), generation(1));
     });
 }

@@ -64,6 +64,8 @@ pub struct NodeConfig {
     pub performance: PerformanceConfig,
     /// `[Options_Memory]`
     pub options_memory: MemoryConfig,
+    /// `[Dumps]`
+    pub dumps: DumpsConfig,
     /// `[PidLock] path`: the pid file; none takes no lock.
     pub pid_lock: Option<PathBuf>,
     /// `[LOG]`, `[LOG.name]`, `[VERSION]`
@@ -128,6 +130,18 @@ pub struct MemoryConfig {
     pub batch_size: usize,
 }
 
+/// `[Dumps]`: when channels are written into their dump files. Not in the original, which does so
+/// at shutdown only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DumpsConfig {
+    /// Seconds from one dump of a channel to its next; 0 is at shutdown only.
+    pub period_s: u32,
+    /// Seconds after which a dump that failed is tried again, at least 1.
+    pub retry_s: u32,
+    /// Seconds without progress after which a dump is called stalled, at least 1.
+    pub deadline_s: u32,
+}
+
 impl NodeConfig {
     /// Reads and checks all sections. If `loose`, an unknown key is a warning, not an error.
     pub fn from_ini(ini: &Ini, loose: bool) -> Result<Self, ConfigError> {
@@ -136,6 +150,7 @@ impl NodeConfig {
             server: ServerConfig::from_ini(ini, loose, &mut warnings)?,
             performance: PerformanceConfig::from_ini(ini, loose, &mut warnings)?,
             options_memory: MemoryConfig::from_ini(ini, loose, &mut warnings)?,
+            dumps: DumpsConfig::from_ini(ini, loose, &mut warnings)?,
             pid_lock: pid_lock(ini, &mut warnings)?,
             log: LogConfig::from_ini(ini, loose, &mut warnings)?,
             stats: StatsConfig::from_ini(ini, "dhtnode", loose, &mut warnings)?,
@@ -248,6 +263,22 @@ impl MemoryConfig {
             disable_direct_io: section.or("disable_direct_io", false)?,
             bnum: section.or("bnum", 0)?,
             batch_size: section.at_most("batch_size", batch_size, BATCH_BYTES_MAX)?,
+        };
+        warnings.extend(section.finish(loose)?);
+        Ok(config)
+    }
+}
+
+impl DumpsConfig {
+    fn from_ini(ini: &Ini, loose: bool, warnings: &mut Vec<String>) -> Result<Self, ConfigError> {
+        let mut section = Section::new(ini, "Dumps");
+        let period_s = section.or("period_s", 6 * 60 * 60)?;
+        let retry_s = section.or("retry_s", 30)?;
+        let deadline_s = section.or("deadline_s", 600)?;
+        let config = Self {
+            period_s,
+            retry_s: section.at_least("retry_s", retry_s, 1)?,
+            deadline_s: section.at_least("deadline_s", deadline_s, 1)?,
         };
         warnings.extend(section.finish(loose)?);
         Ok(config)

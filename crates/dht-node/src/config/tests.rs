@@ -48,6 +48,8 @@ fn defaults_are_the_originals() {
     };
     assert_eq!((config.server, config.performance), (server, performance));
     assert_eq!((config.options_memory, config.pid_lock), (memory, None));
+    let dumps = DumpsConfig { period_s: 21_600, retry_s: 30, deadline_s: 600 };
+    assert_eq!(config.dumps, dumps);
     assert_eq!(config.stats.file_name, Some("log/stats.log".into()));
     assert_eq!((config.stats.app_name.as_str(), config.stats.interval_s), ("dhtnode", 30));
     assert_eq!(config.unix_socket.path, None);

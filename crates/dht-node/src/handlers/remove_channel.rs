@@ -9,6 +9,7 @@ use neo::requests::RemoveChannelReply;
 
 use super::Outcome;
 use crate::context::{Context, writer};
+use crate::shared::{Settings, Shared};
 
 pub(super) fn legacy(cx: &mut Context, request: &RemoveChannel<'_>, out: &mut Vec<u8>) -> Outcome {
     let name = ChannelName::new(request.channel.as_bytes());
@@ -21,10 +22,9 @@ pub(super) fn legacy(cx: &mut Context, request: &RemoveChannel<'_>, out: &mut Ve
 /// Removes the records, and the dump file, so that a restart does not bring them back. `false`: the
 /// records are gone, but the file could not be moved.
 fn remove(cx: &Context, name: &ChannelName) -> bool {
-    cx.shared.store.remove_channel(name);
-    let data_dir = &cx.shared.settings.data_dir;
-    match dht_dump::move_to_deleted(&OsDisk, data_dir, name) {
-        Ok(_) => true,
+    let Shared { store, dumps, settings: Settings { data_dir, .. }, .. } = &*cx.shared;
+    match dumps.remove_channel(&OsDisk, data_dir, store, name) {
+        Ok(()) => true,
         Err(error) => {
             log::error!(
                 "Channel '{name}' is removed from memory, but its dump file stays and would bring \

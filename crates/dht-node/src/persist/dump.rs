@@ -1,65 +1,158 @@
-//! Writes every channel into its dump file, at shutdown.
+//! Writes channels into their dump files: one of them, or all at shutdown.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use dht_dump::{Disk, DiskError, DumpOptions, DumpWriter, FinishedDump};
 use dht_storage::{Channel, Cursor, Store};
+use dht_types::Key;
 
+use super::dumps::{Dumps, RunningDump};
 use super::percent::Percent;
 use super::{CHANNELS_LOG, DUMP_LOG};
-use crate::context::Clock;
+use crate::context::{Clock, UnixTime};
 
-/// Records that are copied out of the store under one lock at most.
-const SCAN_RECORDS_PER_STEP: usize = 1024;
+/// Records of a step at most. The store holds a lock for at most 64 of them.
+const STEP_RECORDS: usize = 1024;
+/// A step takes no more records once it has so many bytes. So it has one record more at most.
+const STEP_BYTES: usize = 128 * 1024;
 
-/// Dumps all channels, one after another. A channel that fails does not keep the others from being
-/// dumped. Returns how many failed.
-pub(crate) fn dump_all(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    store: &Store,
-    options: DumpOptions,
-    clock: Clock,
-) -> usize {
-    let began = clock();
-    log::info!(target: CHANNELS_LOG, "Closing memory channels");
-    let mut failed = 0;
-    for channel in store.channels() {
-        if let Err(error) = dump(disk, dir, &channel, options, clock) {
-            failed += 1;
-            log::error!(
-                target: DUMP_LOG,
-                "Channel '{}' was not dumped, its records since the last dump are lost: {error}. \
-                 The dump before, if there was one, is unchanged.",
-                channel.name()
-            );
-        }
-    }
-    let took = clock().saturating_duration_since(began).as_secs_f64();
-    log::info!(target: CHANNELS_LOG, "Finished closing memory channels, took {took:.2}s");
-    failed
+/// Where dumps are written, and how.
+pub(crate) struct DumpTarget {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) dir: PathBuf,
+    pub(crate) options: DumpOptions,
+    pub(crate) clock: Clock,
+    pub(crate) unix_time: UnixTime,
 }
 
-fn dump(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    channel: &Channel,
-    options: DumpOptions,
-    clock: Clock,
-) -> Result<(), DiskError> {
-    let (name, began) = (channel.name(), clock());
-    log::info!(target: DUMP_LOG, "Dumping channel '{name}' to disk");
-    let finished = write(disk, dir, channel, options, clock)?;
+/// What became of a dump that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// It is in its place.
+    Dumped,
+    /// The channel was removed meanwhile; there is no dump of it.
+    Removed,
+    /// `rest` had it stopped; the dump before is in its place.
+    Stopped,
+}
+
+impl DumpTarget {
+    /// Dumps all channels, one after another. A channel that fails does not keep the others from
+    /// being dumped. Returns how many failed.
+    pub(crate) fn dump_all(&self, store: &Store, dumps: &Dumps) -> usize {
+        let began = (self.clock)();
+        log::info!(target: CHANNELS_LOG, "Closing memory channels");
+        let mut failed = 0;
+        for channel in store.channels() {
+            let dumped = self.dump(&channel, dumps, &mut |_| ControlFlow::Continue(()));
+            if let Err(error) = dumped {
+                failed += 1;
+                log::error!(
+                    target: DUMP_LOG,
+                    "Channel '{}' was not dumped, its records since the last dump are lost: \
+                     {error}. The dump before, if there was one, is unchanged.",
+                    channel.name()
+                );
+            }
+        }
+        let took = (self.clock)().saturating_duration_since(began).as_secs_f64();
+        log::info!(target: CHANNELS_LOG, "Finished closing memory channels, took {took:.2}s");
+        failed
+    }
+
+    /// Dumps a channel. `rest` is called after each step with the time that the step took; it may
+    /// sleep, or have the dump stopped. An error is recorded in `dumps`, but not logged.
+    pub(super) fn dump(
+        &self,
+        channel: &Channel,
+        dumps: &Dumps,
+        rest: &mut dyn FnMut(Duration) -> ControlFlow<()>,
+    ) -> Result<Outcome, DiskError> {
+        let (name, began) = (channel.name(), (self.clock)());
+        log::info!(target: DUMP_LOG, "Dumping channel '{name}' to disk");
+        let outcome = self.write(channel, dumps, rest);
+        let finished = match outcome.inspect_err(|error| dumps.has_failed(channel, error))? {
+            (Outcome::Dumped, Some(finished)) => finished,
+            (outcome, _) => {
+                log::info!(target: DUMP_LOG, "Gave the dump of channel '{name}' up: {outcome:?}");
+                return Ok(outcome);
+            }
+        };
+        let took = (self.clock)().saturating_duration_since(began).as_secs_f64();
+        tell(channel, &finished, took);
+        Ok(Outcome::Dumped)
+    }
+
+    fn write(
+        &self,
+        channel: &Channel,
+        dumps: &Dumps,
+        rest: &mut dyn FnMut(Duration) -> ControlFlow<()>,
+    ) -> Result<(Outcome, Option<FinishedDump>), DiskError> {
+        let running = dumps.begin(channel.name(), (self.clock)());
+        let mut dump = DumpWriter::create(&self.disk, &self.dir, channel.name(), self.options)?;
+        let outcome = self.records(channel, &mut dump, &running, rest)?;
+        if outcome != Outcome::Dumped {
+            return Ok((outcome, None));
+        }
+        let completed = dump.complete()?;
+        running.progressed((self.clock)());
+        match dumps.commit(channel, completed, (self.unix_time)())? {
+            None => Ok((Outcome::Removed, None)),
+            finished => Ok((Outcome::Dumped, finished)),
+        }
+    }
+
+    /// Writes all records, step by step.
+    fn records(
+        &self,
+        channel: &Channel,
+        dump: &mut DumpWriter,
+        running: &RunningDump<'_>,
+        rest: &mut dyn FnMut(Duration) -> ControlFlow<()>,
+    ) -> Result<Outcome, DiskError> {
+        let mut percent = Percent::new(channel.name(), channel.usage().records, self.clock);
+        let mut step = Step::default();
+        let mut cursor = Some(Cursor::START);
+        while let Some(from) = cursor {
+            let began = (self.clock)();
+            cursor = step.copy(channel, from);
+            for (key, value) in step.records() {
+                percent.reached(dump.totals().records);
+                dump.record(key, value)?;
+            }
+            let now = (self.clock)();
+            running.progressed(now);
+            if channel.is_removed() {
+                return Ok(Outcome::Removed);
+            }
+            if rest(now.saturating_duration_since(began)).is_break() {
+                return Ok(Outcome::Stopped);
+            }
+        }
+        Ok(Outcome::Dumped)
+    }
+}
+
+fn tell(channel: &Channel, finished: &FinishedDump, took: f64) {
+    let name = channel.name();
     log::info!(target: DUMP_LOG, "Finished channel dump, {} bytes written", finished.file_bytes);
-    if let Some(error) = finished.backup_error {
+    if let Some(error) = &finished.backup_error {
         log::warn!(
             target: DUMP_LOG,
             "The dump before of channel '{name}' could not be kept as backup: {error}"
         );
     }
-    let took = clock().saturating_duration_since(began).as_secs_f64();
+    if let Some(error) = &finished.manifest_error {
+        log::warn!(
+            target: DUMP_LOG,
+            "The dump of channel '{name}' is in its place, but has no manifest, so that loading \
+             cannot verify it: {error}"
+        );
+    }
     log::trace!(target: DUMP_LOG, "Dumped channel '{name}' in {took:.2}s");
     log::info!(
         target: DUMP_LOG,
@@ -68,27 +161,43 @@ fn dump(
         finished.records,
         channel.usage().records
     );
-    Ok(())
 }
 
-fn write(
-    disk: &Arc<dyn Disk>,
-    dir: &Path,
-    channel: &Channel,
-    options: DumpOptions,
-    clock: Clock,
-) -> Result<FinishedDump, DiskError> {
-    let mut dump = DumpWriter::create(disk, dir, channel.name(), options)?;
-    let mut percent = Percent::new(channel.name(), channel.usage().records, clock);
-    let mut cursor = Some(Cursor::START);
-    while let Some(from) = cursor {
-        let mut written = Ok(());
-        cursor = channel.scan(from, SCAN_RECORDS_PER_STEP, |key, value| {
-            percent.reached(dump.totals().records);
-            written = dump.record(key, value);
-            if written.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
-        });
-        written?;
+/// Records on their way from the store to the disk: copied under the locks of the store, written
+/// when these are free again.
+#[derive(Default)]
+struct Step {
+    /// Key and length of each.
+    heads: Vec<(Key, usize)>,
+    /// Their values, one behind the other.
+    values: Vec<u8>,
+}
+
+impl Step {
+    /// Takes the next records; returns where to go on.
+    fn copy(&mut self, channel: &Channel, from: Cursor) -> Option<Cursor> {
+        self.heads.clear();
+        self.values.clear();
+        if self.values.capacity() > 2 * STEP_BYTES {
+            self.values = Vec::new(); // One large record is no reason to keep that much.
+        }
+        self.values.reserve(STEP_BYTES);
+        channel.scan(from, STEP_RECORDS, |key, value| {
+            if self.values.len() >= STEP_BYTES {
+                return ControlFlow::Break(());
+            }
+            self.heads.push((key, value.len()));
+            self.values.extend_from_slice(value);
+            ControlFlow::Continue(())
+        })
     }
-    dump.finish()
+
+    fn records(&self) -> impl Iterator<Item = (Key, &[u8])> {
+        let mut rest = &self.values[..];
+        self.heads.iter().map(move |(key, value_bytes)| {
+            let (value, others) = rest.split_at(*value_bytes);
+            rest = others;
+            (*key, value)
+        })
+    }
 }

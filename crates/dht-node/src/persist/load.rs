@@ -6,11 +6,12 @@ use std::path::Path;
 
 use dht_daemon::fatal;
 use dht_dump::{
-    Disk, DiskError, Entry, Found, FoundKind, TcmError, dump_path, open_dump, scan_dir,
+    Beside, Disk, DiskError, DumpReader, Entry, Found, FoundKind, TcmError, dump_path, scan_dir,
 };
 use dht_storage::{Notify, PutError, Store};
 use dht_types::{ChannelName, HashRange, Key};
 
+use super::dumps::{Dumps, GoodDump};
 use super::percent::Percent;
 use super::{CHANNELS_LOG, DUMP_LOG};
 use crate::context::Clock;
@@ -53,8 +54,8 @@ pub(crate) enum LoadError {
     #[error(
         "dump file '{file}' is damaged: {source}. Nothing was changed. Restore the file from \
          '{file}.backup' if there is one, or from another backup, or start with \
-         --accept-damaged to keep it under another name and go on with the records before the \
-         damage"
+         --accept-damaged to keep it under another name and go on with the records that \
+         can be read"
     )]
     Damaged {
         /// The file's path.
@@ -102,11 +103,12 @@ pub(crate) enum LoadError {
     TooManyChannels(ChannelName),
 }
 
-/// Loads all dump files of `dir` into `store`.
+/// Loads all dump files of `dir` into `store`, and tells `dumps` of those that are good.
 pub(crate) fn load_all(
     disk: &dyn Disk,
     dir: &Path,
     store: &Store,
+    dumps: &Dumps,
     options: &LoadOptions,
 ) -> Result<(), LoadError> {
     let began = (options.clock)();
@@ -115,7 +117,7 @@ pub(crate) fn load_all(
         let name = found.name.to_string_lossy();
         match &found.kind {
             FoundKind::Dump(channel) => {
-                Load::new(store, channel, options).run(disk, dir, &found)?;
+                Load::new(store, channel, options).run(disk, dir, &found, dumps)?;
             }
             FoundKind::Subdirectory => log::warn!(
                 target: DUMP_LOG,
@@ -160,20 +162,41 @@ struct Load<'a> {
     out_of_range: u64,
     bad_keys: u64,
     empty: u64,
+    /// The dump was written by a node of ours: its manifest belongs to it.
+    is_ours: bool,
 }
 
 impl<'a> Load<'a> {
     const fn new(store: &'a Store, channel: &'a ChannelName, options: &'a LoadOptions) -> Self {
-        Self { store, channel, options, read: 0, out_of_range: 0, bad_keys: 0, empty: 0 }
+        Self {
+            store,
+            channel,
+            options,
+            read: 0,
+            out_of_range: 0,
+            bad_keys: 0,
+            empty: 0,
+            is_ours: false,
+        }
     }
 
-    fn run(mut self, disk: &dyn Disk, dir: &Path, found: &Found) -> Result<(), LoadError> {
+    fn run(
+        mut self,
+        disk: &dyn Disk,
+        dir: &Path,
+        found: &Found,
+        dumps: &Dumps,
+    ) -> Result<(), LoadError> {
         let (name, clock) = (self.channel, self.options.clock);
         let began = clock();
         log::info!(target: DUMP_LOG, "Loading channel '{name}' from disk");
         let path = dump_path(dir, name);
         let bytes_read = match self.records(disk, &path, found.file_bytes) {
-            Ok(bytes_read) => bytes_read,
+            Ok((bytes_read, unix_time)) => {
+                let (records, file_bytes) = (self.read, found.file_bytes);
+                dumps.is_good(name, GoodDump { unix_time, records, file_bytes });
+                bytes_read
+            }
             Err(Stop::Refused(error)) => return Err(error),
             Err(Stop::Damaged(TcmError::Unsupported { version })) => {
                 log::warn!(
@@ -190,9 +213,13 @@ impl<'a> Load<'a> {
                 log::error!(
                     target: DUMP_LOG,
                     "Dump file '{}' is damaged: {source}. It is kept as '{}'; channel '{name}' \
-                     starts with the records before the damage.",
+                     starts with {}.",
                     path.display(),
-                    aside.display()
+                    aside.display(),
+                    match source {
+                        TcmError::Checksum { .. } => "all of its records, some of them wrong",
+                        _ => "the records before the damage",
+                    }
                 );
                 found.file_bytes
             }
@@ -213,9 +240,17 @@ impl<'a> Load<'a> {
         Ok(())
     }
 
-    /// Reads the file to its end. Returns how many of its bytes were of use.
-    fn records(&mut self, disk: &dyn Disk, path: &Path, file_bytes: u64) -> Result<u64, Stop> {
-        let mut reader = open_dump(disk, path).map_err(Stop::Damaged)?;
+    /// Reads the file to its end. Returns how many of its bytes were of use, and when it was
+    /// written, in seconds since 1970.
+    fn records(
+        &mut self,
+        disk: &dyn Disk,
+        path: &Path,
+        file_bytes: u64,
+    ) -> Result<(u64, u64), Stop> {
+        let mut reader = DumpReader::open(disk, path).map_err(Stop::Damaged)?;
+        self.tell_of_manifest(reader.beside());
+        self.is_ours = matches!(reader.beside(), Beside::Manifest(_));
         let channel = self.store.channel_or_create(self.channel);
         let channel =
             channel.map_err(|_| Stop::Refused(LoadError::TooManyChannels(self.channel.clone())))?;
@@ -223,7 +258,7 @@ impl<'a> Load<'a> {
         loop {
             percent.reached(reader.offset());
             let (key, value) = match reader.next().map_err(Stop::Damaged)? {
-                None => return Ok(reader.offset()),
+                None => break,
                 Some(Entry::Record { key, value }) => (key, value),
                 Some(Entry::BadKey { bytes, .. }) => {
                     self.bad_key(bytes);
@@ -236,6 +271,23 @@ impl<'a> Load<'a> {
                 })?;
             }
         }
+        let (offset, modified_ns) = (reader.offset(), reader.identity().modified_ns);
+        reader.verify().map_err(Stop::Damaged)?;
+        Ok((offset, u64::try_from(modified_ns / 1_000_000_000).unwrap_or(0)))
+    }
+
+    fn tell_of_manifest(&self, beside: &Beside) {
+        let why = match beside {
+            Beside::Manifest(_) | Beside::Nothing => return,
+            Beside::OfAnotherFile => "it speaks of another file".to_owned(),
+            Beside::Unusable(error) => error.to_string(),
+        };
+        log::warn!(
+            target: DUMP_LOG,
+            "The manifest beside the dump of channel '{}' is of no use: {why}. The dump is loaded \
+             without it, as one of another program is.",
+            self.channel
+        );
     }
 
     fn bad_key(&mut self, bytes: &[u8]) {
@@ -252,7 +304,9 @@ impl<'a> Load<'a> {
     /// Whether a record is to be stored.
     fn accept(&mut self, key: Key, value: &[u8]) -> Result<bool, LoadError> {
         self.read += 1;
-        if value.is_empty() {
+        // Compat: the original discards empty records. Those in a dump of ours were put by neo, and
+        // acknowledged.
+        if value.is_empty() && !self.is_ours {
             self.empty += 1;
             log::warn!(
                 target: DUMP_LOG,

@@ -1,10 +1,11 @@
 //! Every row of the specification's table of what is loaded (spec `node` 12.4).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dht_dump::{DumpOptions, DumpWriter, OsDisk};
 use dht_storage::StoreOptions;
 use dht_testkit::from_hex;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -34,12 +35,14 @@ fn odd() -> HashRange {
 struct Folder {
     dir: TempDir,
     store: Store,
+    dumps: Dumps,
 }
 
 impl Folder {
     fn new() -> Self {
         let store = Store::new(StoreOptions { shard_bits: 2, seed: 1 });
-        Self { dir: tempfile::tempdir().unwrap(), store }
+        let dumps = Dumps::new(Duration::from_secs(600));
+        Self { dir: tempfile::tempdir().unwrap(), store, dumps }
     }
 
     fn path(&self) -> PathBuf {
@@ -62,7 +65,7 @@ impl Folder {
     }
 
     fn load(&self, options: &LoadOptions) -> Result<(), LoadError> {
-        load_all(&OsDisk, self.dir.path(), &self.store, options)
+        load_all(&OsDisk, self.dir.path(), &self.store, &self.dumps, options)
     }
 
     /// Records of a channel; `None` if there is no such channel.
@@ -83,14 +86,24 @@ fn every_dump_becomes_a_channel_and_an_empty_one_too() {
 }
 
 #[test]
-fn empty_records_are_discarded_and_records_of_any_size_are_loaded() {
+fn empty_records_of_others_are_discarded_and_records_of_any_size_are_loaded() {
     let folder = Folder::new();
     let large = vec![7; 3_000_000];
     folder.dump("ch", &[(1, b"a"), (2, b""), (3, &large)]);
+    std::fs::remove_file(folder.path().join("ch.tcm.manifest")).unwrap();
     folder.load(&options()).unwrap();
     assert_eq!(folder.records("ch"), Some(2));
     let channel = folder.store.channel("ch").unwrap();
     assert_eq!(channel.get(Key(3), <[u8]>::to_vec), Some(large));
+}
+
+#[test]
+fn empty_records_of_ours_are_loaded_for_somebody_was_told_that_they_are_stored() {
+    let folder = Folder::new();
+    folder.dump("ch", &[(1, b"a"), (2, b"")]);
+    folder.load(&options()).unwrap();
+    let channel = folder.store.channel("ch").unwrap();
+    assert_eq!(channel.get(Key(2), <[u8]>::to_vec), Some(Vec::new()));
 }
 
 #[test]
@@ -143,7 +156,7 @@ fn files_that_are_no_dumps_are_left_alone() {
         folder.store.channels().iter().map(|channel| channel.name().to_string()).collect();
     // Nothing is known of the records of another version: there is no such channel.
     assert_eq!(names, ["good"]);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 9);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 10);
 }
 
 #[test]
@@ -209,4 +222,48 @@ fn a_truncated_dump_is_kept_under_another_name_if_accepted() {
     assert_eq!(folder.records("ch"), Some(1));
     assert!(!folder.path().join("ch.tcm").exists());
     assert_eq!(std::fs::read(folder.path().join("ch.tcm.damaged-1")).unwrap(), &whole[..60]);
+}
+
+/// Flips a bit as a failing medium does: the time of change stays.
+fn flip_bit(path: &Path, at: u64) {
+    let file = std::fs::File::options().read(true).write(true).open(path).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    file.set_modified(modified).unwrap();
+}
+
+#[test]
+fn a_flipped_bit_in_a_dump_with_a_manifest_stops_the_start() {
+    // In the version, where the file would be skipped otherwise; in a value; in the padding.
+    for at in [0, 40, 500] {
+        let folder = Folder::new();
+        folder.dump("ch", &[(1, b"a"), (2, b"b")]);
+        let path = folder.path().join("ch.tcm");
+        flip_bit(&path, at);
+        let error = folder.load(&options()).unwrap_err().to_string();
+        assert!(error.contains("ch.tcm") && error.contains("checksum"), "byte {at}: {error}");
+
+        folder.load(&LoadOptions { accept_damaged: true, ..options() }).unwrap();
+        assert!(folder.path().join("ch.tcm.damaged-1").exists());
+        assert!(folder.path().join("ch.tcm.manifest-1").exists());
+        assert!(!path.exists());
+    }
+}
+
+#[test]
+fn health_tells_from_the_start_how_old_the_dumps_are() {
+    let folder = Folder::new();
+    folder.dump("ch", &[(1, b"a"), (2, b"b")]);
+    folder.dump("of-another-program", &[(3, b"c")]);
+    std::fs::remove_file(folder.path().join("of-another-program.tcm.manifest")).unwrap();
+    for (name, modified) in [("ch", 1_000), ("of-another-program", 2_000)] {
+        let path = folder.path().join(format!("{name}.tcm"));
+        let modified = std::time::UNIX_EPOCH + Duration::from_secs(modified);
+        std::fs::File::open(path).unwrap().set_modified(modified).unwrap();
+    }
+    folder.load(&options()).unwrap();
+    let health = folder.dumps.health(&folder.store, clock(), 2_500);
+    assert_eq!(health, "ok\nch 1500 2 512 none\nof-another-program 500 1 512 none\n");
 }

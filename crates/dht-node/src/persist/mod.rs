@@ -1,11 +1,25 @@
-//! From dump files into the store at start, and back at shutdown.
+//! From dump files into the store at start, and back: periodically, and at shutdown.
+//!
+//! ```text
+//! load.rs       every dump file, at start
+//! dump.rs       a channel into its dump file; all of them at shutdown
+//! dumper.rs     the thread that does so while the node serves
+//! schedule.rs   when which channel
+//! dumps.rs      what became of it; what RemoveChannel and a dump must not do at a time
+//! ```
 
 mod dump;
+mod dumper;
+mod dumps;
 mod load;
 mod percent;
+mod schedule;
 
-pub(crate) use dump::dump_all;
+pub(crate) use dump::DumpTarget;
+pub(crate) use dumper::Dumper;
+pub(crate) use dumps::Dumps;
 pub(crate) use load::{LoadError, LoadOptions, load_all};
+pub(crate) use schedule::Schedule;
 
 pub use load::OutOfRange;
 

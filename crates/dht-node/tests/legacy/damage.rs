@@ -122,7 +122,8 @@ fn a_channel_that_cannot_be_dumped_does_not_keep_the_others_from_it() {
     names.iter_mut().for_each(|name| {
         *name = name.strip_prefix(dir.path().join("data")).expect("below it").to_owned();
     });
-    assert_eq!(names, ["a.tcm", "b.tcm/file", "c.tcm"].map(PathBuf::from), "nothing half done");
+    let expected = ["a.tcm", "a.tcm.manifest", "b.tcm/file", "c.tcm", "c.tcm.manifest"];
+    assert_eq!(names, expected.map(PathBuf::from), "nothing half done");
 
     fs::remove_dir_all(dir.path().join("data/b.tcm")).expect("ours");
     let node = Node::start_in(dir, &NodeSettings::default());

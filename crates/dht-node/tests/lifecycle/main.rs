@@ -9,6 +9,7 @@ mod command_line;
 mod command_sockets;
 mod config;
 mod logs;
+mod periodic_dumps;
 mod sample;
 mod shutdown;
 mod start;

@@ -29,7 +29,8 @@ fn each_stop_signal_dumps_and_ends_with_code_0() {
         assert_eq!(node.wait().code(), Some(0), "SIG{signal}");
         assert_eq!(peer.receive_to_end(), b"", "clients see a disconnect");
         let data = at(&node, "data");
-        assert_eq!(names(&data), ["ch-1_A.tcm", "deleted", "empty.tcm"]);
+        let expected = ["ch-1_A.tcm", "ch-1_A.tcm.manifest", "deleted", "empty.tcm"];
+        assert_eq!(names(&data), [&expected[..], &["empty.tcm.manifest"]].concat());
         let mut records = dumped(&data.join("ch-1_A.tcm"));
         records.sort();
         let expected: Vec<(u64, Vec<u8>)> =
@@ -75,7 +76,8 @@ fn more_signals_during_the_dump_do_no_harm() {
     }
     assert_eq!(node.wait().code(), Some(0));
     assert_eq!(dumped(&at(&node, "data/large.tcm")).len(), 500);
-    assert_eq!(names(&at(&node, "data")), ["deleted", "large.tcm"], "nothing unfinished");
+    let expected = ["deleted", "large.tcm", "large.tcm.manifest"];
+    assert_eq!(names(&at(&node, "data")), expected, "nothing unfinished");
 }
 
 /// Writers of the next test.

@@ -46,11 +46,12 @@ pub(crate) fn records(node: &mut Connection, name: &str) -> Vec<(Key, Vec<u8>)> 
     all
 }
 
-/// Names in a folder, sorted.
+/// Names in a folder, sorted, but those of manifests, which go where their dumps go.
 pub(crate) fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).expect("our folder");
     let mut names: Vec<_> =
         entries.map(|e| e.expect("readable").file_name().into_string().expect("ASCII")).collect();
+    names.retain(|name| !name.ends_with(".manifest"));
     names.sort();
     names
 }

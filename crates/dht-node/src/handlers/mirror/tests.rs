@@ -20,6 +20,7 @@ use super::{MirrorStream, NeoStream, Step, neo};
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::mailbox::Mailbox;
+use crate::persist::Dumps;
 use crate::session::OUTPUT_BYTES_HIGH;
 use crate::shared::{ConnectionCount, Settings, Shared};
 
@@ -43,6 +44,7 @@ fn context() -> Context {
         channel_base_bytes: 0,
     };
     let shared = Shared {
+        dumps: Dumps::new(std::time::Duration::from_secs(600)),
         store: Store::new(StoreOptions { shard_bits: 4, seed: 7 }),
         hash_range: HashRange::FULL,
         settings,

@@ -142,6 +142,9 @@ impl Cycle {
                 if let Some(error) = finished.backup_error {
                     log::warn!(target: CYCLE_LOG, "No backup of channel '{channel}': {error}");
                 }
+                if let Some(error) = finished.manifest_error {
+                    log::warn!(target: CYCLE_LOG, "No manifest of channel '{channel}': {error}");
+                }
                 self.stats.channel_dumped(channel, dumped);
                 Some(dumped.bytes)
             }

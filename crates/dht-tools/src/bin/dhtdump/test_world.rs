@@ -68,7 +68,7 @@ impl World {
         StoppedClock { now: Instant::now(), slept: Vec::new() }
     }
 
-    /// Everything in the data folder, sorted.
+    /// Everything in the data folder but manifests, which go where their dumps go; sorted.
     pub(crate) fn files(&self) -> Vec<String> {
         let files = RefCell::new(Vec::new());
         let list = |dir: &Path, prefix: &str| {
@@ -83,6 +83,7 @@ impl World {
             list(&deleted, "deleted/");
         }
         let mut files = files.into_inner();
+        files.retain(|name| !name.ends_with(dht_dump::MANIFEST_SUFFIX));
         files.sort();
         files
     }

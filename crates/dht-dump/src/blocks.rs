@@ -1,0 +1,76 @@
+//! Collects small writes into large ones that suit direct I/O, and sums up what went through.
+
+use std::io::{self, Write};
+
+use twox_hash::XxHash3_64;
+
+use crate::disk::DiskFile;
+
+/// Bytes that go to the file at a time.
+const BUFFER_BYTES: usize = 1 << 20;
+/// Where the buffer begins in memory is a multiple of this: what direct I/O wants of any device.
+const BUFFER_ALIGNMENT_BYTES: usize = 4096;
+
+/// Writes to a file: aligned in memory, and whole buffers except for the last.
+pub(crate) struct BlockWriter {
+    file: Box<dyn DiskFile>,
+    /// Longer than needed, so that an aligned part of it can be used without unsafe code. Must not
+    /// be reallocated.
+    memory: Box<[u8]>,
+    /// Where the aligned part begins.
+    aligned: usize,
+    /// Bytes in the aligned part that are not written yet.
+    filled: usize,
+    /// Of what was written.
+    checksum: XxHash3_64,
+}
+
+impl BlockWriter {
+    pub(crate) fn new(file: Box<dyn DiskFile>) -> Self {
+        let memory = vec![0; BUFFER_BYTES + BUFFER_ALIGNMENT_BYTES].into_boxed_slice();
+        let beyond = memory.as_ptr().addr() % BUFFER_ALIGNMENT_BYTES;
+        let aligned = (BUFFER_ALIGNMENT_BYTES - beyond) % BUFFER_ALIGNMENT_BYTES;
+        Self { file, memory, aligned, filled: 0, checksum: XxHash3_64::new() }
+    }
+
+    /// Writes what is left and gives the file back, with the checksum of all that was written.
+    pub(crate) fn into_file(mut self) -> io::Result<(Box<dyn DiskFile>, u64)> {
+        self.flush()?;
+        Ok((self.file, std::hash::Hasher::finish(&self.checksum)))
+    }
+}
+
+impl Write for BlockWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.filled == BUFFER_BYTES {
+            self.flush()?;
+        }
+        let taken = bytes.len().min(BUFFER_BYTES - self.filled);
+        let at = self.aligned + self.filled;
+        self.memory[at..at + taken].copy_from_slice(&bytes[..taken]);
+        self.filled += taken;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let bytes = &self.memory[self.aligned..self.aligned + self.filled];
+        // Of the bytes in memory, not of what a file system makes of them.
+        std::hash::Hasher::write(&mut self.checksum, bytes);
+        write_all(&mut *self.file, bytes)?;
+        self.filled = 0;
+        Ok(())
+    }
+}
+
+/// Writes all bytes, however many the file takes at a time.
+pub(crate) fn write_all(file: &mut dyn DiskFile, mut bytes: &[u8]) -> io::Result<()> {
+    while !bytes.is_empty() {
+        match file.write(bytes) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => bytes = &bytes[written..],
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! The thread that dumps channels while the node serves.
+//!
+//! ```text
+//! schedule.rs    when which channel
+//! dump.rs        one channel, step by step
+//! dumps.rs       what became of it
+//! ```
+//!
+//! It must not be felt: it copies a few records under a lock and writes them without one, rests
+//! after each step as long as the step took, and leaves the processor to the workers where the
+//! system knows priorities of threads.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use dht_storage::Store;
+
+use super::DUMP_LOG;
+use super::dump::{DumpTarget, Outcome};
+use super::dumps::Dumps;
+use super::schedule::{Schedule, Turn};
+use crate::shared::Shared;
+
+/// Longest rest after a step. A step that takes longer was waiting for the disk, not working.
+const REST_MAX: Duration = Duration::from_millis(10);
+
+/// The thread. It ends with [`Dumper::stop`].
+pub(crate) struct Dumper {
+    stop: Arc<Stop>,
+    thread: JoinHandle<()>,
+}
+
+impl Dumper {
+    /// Starts it.
+    pub(crate) fn spawn(
+        shared: Arc<Shared>,
+        target: DumpTarget,
+        mut schedule: Schedule,
+    ) -> io::Result<Self> {
+        let stop = Arc::new(Stop::default());
+        let stopped = Arc::clone(&stop);
+        let thread = std::thread::Builder::new().name("dumper".to_owned()).spawn(move || {
+            let mut guard = TellOfPanic { dumps: &shared.dumps, ended: false };
+            yield_to_workers();
+            let Shared { store, dumps, .. } = &*shared;
+            let duty = Duty { store, dumps, target: &target, stop: &stopped };
+            duty.run(&mut schedule);
+            guard.ended = true;
+        })?;
+        Ok(Self { stop, thread })
+    }
+
+    /// Ends it, after the call to the disk that it may be waiting for. A dump that is being written
+    /// is given up: its channel keeps the dump before.
+    pub(crate) fn stop(self) {
+        self.stop.set();
+        // A panic has been told of.
+        let _ = self.thread.join();
+    }
+}
+
+/// What the thread works with.
+struct Duty<'a> {
+    store: &'a Store,
+    dumps: &'a Dumps,
+    target: &'a DumpTarget,
+    stop: &'a Stop,
+}
+
+/// What a turn has left to do.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    /// Another turn.
+    Turn,
+    /// Another turn after so long.
+    Sleep(Duration),
+    /// Nothing: it was told to stop.
+    End,
+}
+
+impl Duty<'_> {
+    fn run(&self, schedule: &mut Schedule) {
+        loop {
+            match self.turn(schedule) {
+                Next::Turn => {}
+                Next::Sleep(time) if self.stop.wait(time).is_continue() => {}
+                Next::Sleep(_) | Next::End => return,
+            }
+        }
+    }
+
+    /// Does what the schedule says.
+    fn turn(&self, schedule: &mut Schedule) -> Next {
+        let now = (self.target.clock)();
+        let channels = || self.store.channels().iter().map(|c| c.name().clone()).collect();
+        let name = match schedule.turn(now, channels) {
+            Turn::WaitUntil(at) => return Next::Sleep(at.saturating_duration_since(now)),
+            Turn::Dump(name) => name,
+        };
+        let Some(channel) = self.store.channel(&name) else {
+            return Next::Turn; // It was removed since the round began.
+        };
+        let mut rest = |worked: Duration| self.stop.wait(worked.min(REST_MAX));
+        match self.target.dump(&channel, self.dumps, &mut rest) {
+            Ok(Outcome::Dumped | Outcome::Removed) => Next::Turn,
+            Ok(Outcome::Stopped) => Next::End,
+            Err(error) => {
+                log::error!(
+                    target: DUMP_LOG,
+                    "Channel '{name}' was not dumped: {error}. The dump before, if there was one, \
+                     is unchanged, and the dump is tried again in {} s. Check room and state of the \
+                     disk: a dump takes its size there beside the dump before and the backup.",
+                    schedule.retry().as_secs()
+                );
+                schedule.failed(name, (self.target.clock)());
+                Next::Turn
+            }
+        }
+    }
+}
+
+/// Where the thread sleeps, and is told to end.
+#[derive(Debug, Default)]
+struct Stop {
+    is_set: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Stop {
+    fn set(&self) {
+        *self.lock() = true;
+        self.changed.notify_all();
+    }
+
+    /// Sleeps so long, or until it is set; then it breaks.
+    fn wait(&self, time: Duration) -> ControlFlow<()> {
+        let waited = self.changed.wait_timeout_while(self.lock(), time, |is_set| !*is_set);
+        let (is_set, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if *is_set { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        self.is_set.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The node serves on without the thread, but somebody must know.
+struct TellOfPanic<'a> {
+    dumps: &'a Dumps,
+    /// Not by a panic.
+    ended: bool,
+}
+
+impl Drop for TellOfPanic<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.dumps.dumper_has_failed();
+            log::error!(
+                target: DUMP_LOG,
+                "The thread that dumps has failed: no channel will be dumped before the node is \
+                 stopped. Restart the node."
+            );
+        }
+    }
+}
+
+/// This thread gets the processor when the workers leave it.
+#[cfg(target_os = "linux")]
+fn yield_to_workers() {
+    /// A worker that is ready preempts a thread of this niceness at once.
+    const NICENESS: i32 = 10;
+    // On Linux each thread has a niceness of its own, and "no process" is the calling thread.
+    if let Err(error) = rustix::process::setpriority_process(None, NICENESS) {
+        log::warn!(target: DUMP_LOG, "cannot lower the priority of the thread that dumps: {error}");
+    }
+}
+
+/// Elsewhere the priority is that of the whole process.
+#[cfg(not(target_os = "linux"))]
+fn yield_to_workers() {}
+
+#[cfg(test)]
+#[path = "dumper_tests.rs"]
+mod tests;

@@ -1,0 +1,235 @@
+//! What is known of the dumps of a node, and the lock that keeps a removed channel removed.
+//!
+//! ```text
+//! dump:    scan, write, sync  |gate: was the channel removed? if not: rename, sync the folder|
+//! remove:                     |gate: remove the records, move the dump away, sync the folders|
+//! ```
+//!
+//! Whichever takes the gate first: after a removal was answered there is no dump of the channel in
+//! the data folder, and none can come, not even after a crash; and a channel that is made anew
+//! under the same name keeps its own dump. The gate is held for a few changes of names and a sync
+//! of the folder, whatever the size of the dump: milliseconds on a disk that works. A worker waits
+//! for it at most that long, and only in a RemoveChannel, which syncs folders anyway.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use dht_dump::{CompletedDump, Disk, DiskError, FinishedDump};
+use dht_storage::{Channel, Store};
+use dht_types::ChannelName;
+
+use super::DUMP_LOG;
+
+/// Shared by the threads that dump, those that remove channels, and the one that tells of it.
+#[derive(Debug)]
+pub(crate) struct Dumps {
+    gate: Mutex<()>,
+    channels: Mutex<BTreeMap<ChannelName, Standing>>,
+    running: Mutex<Option<Running>>,
+    /// How long a dump may go without progress before it is called stalled.
+    deadline: Duration,
+    /// The thread that dumps periodically has failed.
+    dumper_failed: AtomicBool,
+}
+
+/// How it stands with the dumps of a channel.
+#[derive(Debug, Default)]
+struct Standing {
+    last_good: Option<GoodDump>,
+    /// Why the last try failed; none if it went well.
+    last_error: Option<String>,
+}
+
+/// A dump that is in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct GoodDump {
+    /// When it was written: seconds since 1970.
+    pub(crate) unix_time: u64,
+    /// Records in it.
+    pub(crate) records: u64,
+    /// Length of the file.
+    pub(crate) file_bytes: u64,
+}
+
+/// A dump that is being written. There is one at a time.
+#[derive(Debug)]
+struct Running {
+    channel: ChannelName,
+    progress_at: Instant,
+    /// Whether the log has been told that it is stalled.
+    told: bool,
+}
+
+/// Held while a dump is being written.
+pub(crate) struct RunningDump<'a>(&'a Dumps);
+
+impl Dumps {
+    /// Nothing is known yet.
+    pub(crate) const fn new(deadline: Duration) -> Self {
+        Self {
+            gate: Mutex::new(()),
+            channels: Mutex::new(BTreeMap::new()),
+            running: Mutex::new(None),
+            deadline,
+            dumper_failed: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells of a dump that is there.
+    pub(crate) fn is_good(&self, name: &ChannelName, dump: GoodDump) {
+        let standing = Standing { last_good: Some(dump), last_error: None };
+        lock(&self.channels).insert(name.clone(), standing);
+    }
+
+    /// Tells that a channel could not be dumped.
+    pub(super) fn has_failed(&self, channel: &Channel, error: &DiskError) {
+        let error = error.to_string().replace(['\n', '\r'], " ");
+        let mut channels = lock(&self.channels);
+        // A removal forgets what was known; after it, nothing is added.
+        if !channel.is_removed() {
+            channels.entry(channel.name().clone()).or_default().last_error = Some(error);
+        }
+    }
+
+    /// Tells that no channel will be dumped any more before the shutdown.
+    pub(super) fn dumper_has_failed(&self) {
+        self.dumper_failed.store(true, Relaxed);
+    }
+
+    /// Puts a dump in its place, unless its channel was removed: then it is dropped.
+    pub(super) fn commit(
+        &self,
+        channel: &Channel,
+        dump: CompletedDump,
+        unix_time: u64,
+    ) -> Result<Option<FinishedDump>, DiskError> {
+        let _gate = lock(&self.gate);
+        if channel.is_removed() {
+            return Ok(None);
+        }
+        let finished = dump.commit()?;
+        let FinishedDump { records, file_bytes, .. } = finished;
+        self.is_good(channel.name(), GoodDump { unix_time, records, file_bytes });
+        Ok(Some(finished))
+    }
+
+    /// Removes a channel with its records and its dump, so that a restart does not bring it back.
+    /// On an error the records are gone, but the dump is where it was.
+    pub(crate) fn remove_channel(
+        &self,
+        disk: &dyn Disk,
+        dir: &Path,
+        store: &Store,
+        name: &ChannelName,
+    ) -> Result<(), DiskError> {
+        let _gate = lock(&self.gate);
+        store.remove_channel(name);
+        lock(&self.channels).remove(name);
+        dht_dump::move_to_deleted(disk, dir, name)
+    }
+
+    /// A dump begins.
+    pub(super) fn begin(&self, name: &ChannelName, now: Instant) -> RunningDump<'_> {
+        let running = Running { channel: name.clone(), progress_at: now, told: false };
+        *lock(&self.running) = Some(running);
+        RunningDump(self)
+    }
+
+    /// Tells the log, once, of a dump that is stalled. Call it every [`Dumps::look_period`].
+    pub(crate) fn look(&self, now: Instant) {
+        let mut running = lock(&self.running);
+        let Some(running) = running.as_mut() else { return };
+        if let Some(stalled) = self.stalled_for(running, now)
+            && !running.told
+        {
+            running.told = true;
+            log::error!(
+                target: DUMP_LOG,
+                "The dump of channel '{}' is stalled: no progress for {} s. The dump before is \
+                 unchanged. No channel is dumped before this one goes on or fails; check the disk \
+                 of the data directory.",
+                running.channel,
+                stalled.as_secs()
+            );
+        }
+    }
+
+    /// How often to look for a stalled dump.
+    pub(crate) fn look_period(&self) -> Duration {
+        (self.deadline / 4).max(Duration::from_secs(1))
+    }
+
+    fn stalled_for(&self, running: &Running, now: Instant) -> Option<Duration> {
+        let idle = now.saturating_duration_since(running.progress_at);
+        (idle > self.deadline).then_some(idle)
+    }
+
+    /// The answer to the command `health`: a line on the whole, then one for each channel.
+    ///
+    /// ```text
+    /// degraded 1 failed, 0 stalled
+    /// NAME SECONDS-SINCE-THE-LAST-GOOD-DUMP RECORDS BYTES none
+    /// NAME never 0 0 REASON ...
+    /// ```
+    pub(crate) fn health(&self, store: &Store, now: Instant, unix_time: u64) -> String {
+        let running = lock(&self.running);
+        let stalled = running.as_ref().and_then(|running| {
+            Some((&running.channel, self.stalled_for(running, now)?.as_secs()))
+        });
+        let (standings, unknown) = (lock(&self.channels), Standing::default());
+        let (mut lines, mut failed) = (String::new(), 0);
+        for channel in store.channels() {
+            let name = channel.name();
+            let standing = standings.get(name).unwrap_or(&unknown);
+            failed += usize::from(standing.last_error.is_some());
+            let stalled = stalled.filter(|(channel, _)| *channel == name);
+            let stalled = stalled.map(|(_, s)| format!("stalled: no progress for {s} s"));
+            let error = stalled.or_else(|| standing.last_error.clone());
+            let error = error.as_deref().unwrap_or("none");
+            let write = match &standing.last_good {
+                None => writeln!(lines, "{name} never 0 0 {error}"),
+                Some(good) => {
+                    let age = unix_time.saturating_sub(good.unix_time);
+                    writeln!(lines, "{name} {age} {} {} {error}", good.records, good.file_bytes)
+                }
+            };
+            write.expect("a string takes everything");
+        }
+        let stalled = usize::from(stalled.is_some());
+        let overall = if self.dumper_failed.load(Relaxed) {
+            "degraded the thread that dumps has failed, see the log".to_owned()
+        } else if failed + stalled > 0 {
+            format!("degraded {failed} failed, {stalled} stalled")
+        } else {
+            "ok".to_owned()
+        };
+        format!("{overall}\n{lines}")
+    }
+}
+
+impl RunningDump<'_> {
+    /// It has written something, or the disk has confirmed something.
+    pub(super) fn progressed(&self, now: Instant) {
+        let mut running = lock(&self.0.running);
+        let Some(running) = running.as_mut() else { return };
+        running.progress_at = now;
+        if std::mem::take(&mut running.told) {
+            log::warn!(target: DUMP_LOG, "The dump of channel '{}' goes on", running.channel);
+        }
+    }
+}
+
+impl Drop for RunningDump<'_> {
+    fn drop(&mut self) {
+        *lock(&self.0.running) = None;
+    }
+}
+
+/// What is behind these locks is right after each statement, so a panic elsewhere spoils nothing.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
