@@ -114,10 +114,13 @@ impl Node {
         let dumps = Dumps::new(Duration::from_secs(config.dumps.deadline_s.into()));
         let data_dir = lock_data_dir(&config.server.data_dir)?;
         load(config, accept_damaged, &store, &dumps, clocks.0)?;
-        let (legacy, bound) = listen(config, config.server.port)?;
+        let (legacy, bound) = bind(config, config.server.port)?;
         // A port that the system chose may be too high for another 100 above it.
         let neo_port = bound.port().checked_add(NEO_PORT_OFFSET).unwrap_or(0);
-        let (neo, neo_bound) = listen(config, neo_port)?;
+        let (neo, neo_bound) = bind(config, neo_port)?;
+        // Whoever finds the legacy port open may take the neo port for open too.
+        let neo = listen(config, neo, neo_bound)?;
+        let legacy = listen(config, legacy, bound)?;
         let shared = Arc::new(Shared {
             store,
             dumps,
@@ -266,19 +269,28 @@ fn load(
     Ok(persist::load_all(&OsDisk, dir, store, dumps, &options)?)
 }
 
-fn listen(config: &NodeConfig, port: u16) -> Result<(TcpListener, SocketAddr), StartError> {
+/// Takes a port, without listening yet.
+fn bind(config: &NodeConfig, port: u16) -> Result<(Socket, SocketAddr), StartError> {
     let address = SocketAddr::from((config.server.address, port));
     let bind = || {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;
-        socket.listen(config.server.backlog)?;
-        let listener = TcpListener::from(socket);
-        let bound = listener.local_addr()?;
-        Ok((listener, bound))
+        let bound = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok((socket, bound))
     };
     bind().map_err(|source| StartError::Listen { address, source })
+}
+
+fn listen(
+    config: &NodeConfig,
+    socket: Socket,
+    address: SocketAddr,
+) -> Result<TcpListener, StartError> {
+    let listening = socket.listen(config.server.backlog);
+    listening.map_err(|source| StartError::Listen { address, source })?;
+    Ok(socket.into())
 }
 
 fn spawn(
