@@ -183,8 +183,9 @@ pub fn move_to_deleted(
 }
 
 /// Sets a damaged dump aside, as `<name>.damaged-N` with a number that is not taken, and its
-/// manifest as `<name>.manifest-N`: it is never loaded and never overwritten. For a node that was told to start in spite of the damage. Returns
-/// the new path. Only the owner of the folder may call it, as it looks before it renames.
+/// manifest as `<name>.manifest-N`: it is never loaded and never overwritten. For a node that was
+/// told to start in spite of the damage. Returns the new path. Only the owner of the folder may
+/// call it, as it looks before it renames.
 pub fn quarantine(disk: &dyn Disk, dir: &Path, name: &OsStr) -> Result<PathBuf, DiskError> {
     let entries = disk.list(dir).map_err(DiskError::new("read the folder", dir))?;
     let path = dir.join(name);

@@ -30,8 +30,8 @@ fn prepared() -> (MemoryDisk, Arc<dyn Disk>, usize) {
 fn whichever_call_fails_a_complete_dump_is_there_and_no_litter() {
     let dir = Path::new(DATA);
     let calls = prepared().2;
-    // create, write, sync, open; create, write, sync of the manifest; open of what goes; link (there
-    // is one), remove, link, rename, rename of the manifest, sync of the folder
+    // create, write, sync, open; create, write, sync of the manifest; open of what goes; link
+    // (there is one), remove, link, rename, rename of the manifest, sync of the folder
     assert_eq!(calls, 14);
     for failing_call in 0..calls {
         for fails_after_work in [false, true] {
