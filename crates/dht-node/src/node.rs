@@ -236,17 +236,25 @@ fn create_dir(path: &Path) -> Result<(), StartError> {
         .map_err(|source| StartError::DataDir { path: path.to_owned(), source })
 }
 
+/// How often, and with which pause, a data directory that is in use is tried again: a node that was
+/// killed holds it until the system has taken the process apart.
+const DATA_DIR_TRIES: u32 = 20;
+const DATA_DIR_WAIT: Duration = Duration::from_millis(100);
+
 /// Makes the data directory if need be, and keeps other nodes out of it. The lock is on the
 /// directory itself: there is no file that a crash could leave behind.
 fn lock_data_dir(path: &Path) -> Result<File, StartError> {
     create_dir(path)?;
     let failed = |source| StartError::DataDir { path: path.to_owned(), source };
     let dir = File::open(path).map_err(failed)?;
-    match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => Err(StartError::DataDirInUse(path.to_owned())),
-        // A file system that knows no locks is as good as it was for the original.
-        Ok(()) | Err(_) => Ok(dir),
+    for _ in 0..DATA_DIR_TRIES {
+        match flock(&dir, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => std::thread::sleep(DATA_DIR_WAIT),
+            // A file system that knows no locks is as good as it was for the original.
+            Ok(()) | Err(_) => return Ok(dir),
+        }
     }
+    Err(StartError::DataDirInUse(path.to_owned()))
 }
 
 fn load(
