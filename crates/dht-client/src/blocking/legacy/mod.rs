@@ -18,5 +18,3 @@ mod stream;
 pub use cluster::Cluster;
 pub use connection::Connection;
 pub use stream::{Change, Changes, Keys, Records};
-
-pub use super::Timeouts;
