@@ -33,8 +33,8 @@ pub trait Disk: Send + Sync {
         direct: bool,
     ) -> io::Result<(PathBuf, Box<dyn DiskFile>)>;
 
-    /// Makes and opens a new file of this name, mode 0600, to be written piece by piece. An existing
-    /// one of that name is an error.
+    /// Makes and opens a new file of this name, mode 0600, to be written piece by piece. An
+    /// existing one of that name is an error.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn SharedFile>>;
 
     /// Cuts a file to this length, and returns when that survives a crash.

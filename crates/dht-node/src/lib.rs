@@ -23,6 +23,7 @@ mod control;
 mod counters;
 mod credentials;
 mod driver;
+mod durability;
 mod handlers;
 mod legacy;
 mod mailbox;

@@ -4,7 +4,7 @@ use std::{
     ops::ControlFlow,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -25,7 +25,7 @@ use crate::{
 pub struct Channel {
     name: ChannelName,
     /// See [`Channel::incarnation`].
-    incarnation: u64,
+    incarnation: AtomicU64,
     /// Number of its tables in the shards. Used again once the channel is removed.
     id: usize,
     /// Set once, before the tables are taken out of the shards. Whoever finds it unset under a
@@ -88,7 +88,7 @@ pub enum Change<'v, R> {
 impl Channel {
     pub(crate) fn new(name: ChannelName, incarnation: u64, id: usize, shards: Arc<Shards>) -> Self {
         let (is_removed, listeners) = (AtomicBool::new(false), Arc::default());
-        Self { name, incarnation, id, is_removed, shards, listeners }
+        Self { name, incarnation: incarnation.into(), id, is_removed, shards, listeners }
     }
 
     /// Its name.
@@ -101,8 +101,13 @@ impl Channel {
     /// the store has had before, so that what belongs to a removed one is told from what belongs to
     /// the one that took its place.
     #[must_use]
-    pub const fn incarnation(&self) -> u64 {
-        self.incarnation
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation.load(Ordering::Relaxed)
+    }
+
+    /// Before anybody has asked for it.
+    pub(crate) fn set_incarnation(&self, incarnation: u64) {
+        self.incarnation.store(incarnation, Ordering::Relaxed);
     }
 
     pub(crate) const fn id(&self) -> usize {

@@ -23,6 +23,7 @@ use dht_storage::{Channel, Store};
 use dht_types::ChannelName;
 
 use super::DUMP_LOG;
+use crate::durability::NotLogged;
 
 /// Shared by the threads that dump, those that remove channels, and the one that tells of it.
 #[derive(Debug)]
@@ -42,6 +43,33 @@ struct Standing {
     last_good: Option<GoodDump>,
     /// Why the last try failed; none if it went well.
     last_error: Option<String>,
+    positions: Positions,
+}
+
+/// Where the log was when dumps of a channel began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Positions {
+    /// The last good dump.
+    pub(crate) latest: Option<u64>,
+    /// The one before, which is the backup.
+    pub(crate) before: Option<u64>,
+}
+
+/// Why a channel was not removed with all that belongs to it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RemoveError {
+    /// The log was not told: it may bring the channel back.
+    #[error("the log cannot be written")]
+    NotLogged,
+    /// Its dump could not be moved away.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+impl From<NotLogged> for RemoveError {
+    fn from(_: NotLogged) -> Self {
+        Self::NotLogged
+    }
 }
 
 /// A dump that is in its place.
@@ -81,8 +109,19 @@ impl Dumps {
 
     /// Tells of a dump that is there.
     pub(crate) fn is_good(&self, name: &ChannelName, dump: GoodDump) {
-        let standing = Standing { last_good: Some(dump), last_error: None };
-        lock(&self.channels).insert(name.clone(), standing);
+        let mut channels = lock(&self.channels);
+        let standing = channels.entry(name.clone()).or_default();
+        (standing.last_good, standing.last_error) = (Some(dump), None);
+    }
+
+    /// Tells where the log was when the dumps that are there began.
+    pub(crate) fn has_positions(&self, name: &ChannelName, positions: Positions) {
+        lock(&self.channels).entry(name.clone()).or_default().positions = positions;
+    }
+
+    /// Where the log was when dumps of a channel began.
+    pub(crate) fn positions(&self, name: &ChannelName) -> Positions {
+        lock(&self.channels).get(name).map(|standing| standing.positions).unwrap_or_default()
     }
 
     /// Tells that a channel could not be dumped.
@@ -106,6 +145,7 @@ impl Dumps {
         channel: &Channel,
         dump: CompletedDump,
         unix_time: u64,
+        position: Option<u64>,
     ) -> Result<Option<FinishedDump>, DiskError> {
         let _gate = lock(&self.gate);
         if channel.is_removed() {
@@ -113,23 +153,34 @@ impl Dumps {
         }
         let finished = dump.commit()?;
         let FinishedDump { records, file_bytes, .. } = finished;
-        self.is_good(channel.name(), GoodDump { unix_time, records, file_bytes });
+        let name = channel.name();
+        self.is_good(name, GoodDump { unix_time, records, file_bytes });
+        let Positions { latest, before } = self.positions(name);
+        // Without a new backup, the old one is what there is to fall back to.
+        let before = if finished.backup_error.is_none() { latest } else { before };
+        self.has_positions(name, Positions { latest: position, before });
         Ok(Some(finished))
     }
 
     /// Removes a channel with its records and its dump, so that a restart does not bring it back.
-    /// On an error the records are gone, but the dump is where it was.
+    /// `log` is told once its records are gone. On an error they are, but the dump is where it was.
     pub(crate) fn remove_channel(
         &self,
         disk: &dyn Disk,
         dir: &Path,
         store: &Store,
         name: &ChannelName,
-    ) -> Result<(), DiskError> {
+        log: impl FnOnce(&Channel) -> Result<(), NotLogged>,
+    ) -> Result<(), RemoveError> {
         let _gate = lock(&self.gate);
+        let channel = store.channel(name);
         store.remove_channel(name);
         lock(&self.channels).remove(name);
-        dht_dump::move_to_deleted(disk, dir, name)
+        if let Some(channel) = channel {
+            // Before the dump goes: a crash in between must not leave the log's part of it alone.
+            log(&channel)?;
+        }
+        Ok(dht_dump::move_to_deleted(disk, dir, name)?)
     }
 
     /// A dump begins.

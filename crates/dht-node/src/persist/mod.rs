@@ -17,7 +17,7 @@ mod schedule;
 
 pub(crate) use dump::DumpTarget;
 pub(crate) use dumper::Dumper;
-pub(crate) use dumps::Dumps;
+pub(crate) use dumps::{Dumps, Positions, RemoveError};
 pub(crate) use load::{LoadError, LoadOptions, load_all};
 pub(crate) use schedule::Schedule;
 
