@@ -34,7 +34,7 @@ pub use folder::{
     UNFINISHED_SUFFIX, backup_path, dump_path, manifest_path, move_to_deleted, open_dump,
     quarantine, scan_dir,
 };
-pub use manifest::{Manifest, ManifestError};
+pub use manifest::{LogPosition, Manifest, ManifestError};
 pub use os_disk::OsDisk;
 pub use reader::{Beside, DumpReader};
 pub use tcm::{

@@ -8,7 +8,8 @@ use dht_types::Key;
 use crate::{
     golden::encode,
     support::{
-        DATA, WITH_BACKUP, backup, channel, dump, generation, load, names, on_every_disk, tcm,
+        DATA, WITH_BACKUP, backup, channel, dump, generation, has_manifest, load, names,
+        on_every_disk, tcm,
     },
 };
 use dht_dump::memory_disk::{Faults, MemoryDisk};
@@ -53,7 +54,10 @@ fn the_dump_before_is_kept_as_backup() {
             assert_eq!(load(&*disk, &tcm(dir)).unwrap(), generation(number));
             if number > 0 {
                 assert_eq!(load(&*disk, &backup(dir)).unwrap(), generation(number - 1));
-                assert_eq!(names(&*disk, dir), ["ch.tcm", "ch.tcm.backup", "ch.tcm.manifest"]);
+                assert!(has_manifest(&*disk, &backup(dir)));
+                let expected =
+                    ["ch.tcm", "ch.tcm.backup", "ch.tcm.manifest", "ch.tcm.manifest.old"];
+                assert_eq!(names(&*disk, dir), expected);
             }
         }
         let without = DumpOptions { direct: false, keep_backup: false };
@@ -73,8 +77,10 @@ fn a_backup_stays_while_there_is_no_dump_to_take_its_place() {
         let finished = dump(&disk, dir, &generation(2), WITH_BACKUP).unwrap();
         assert!(finished.backup_error.is_none());
         assert_eq!(load(&*disk, &backup(dir)).unwrap(), generation(0));
+        assert!(has_manifest(&*disk, &backup(dir)));
         let expected = ["ch.tcm", "ch.tcm.backup", "ch.tcm.damaged-1", "ch.tcm.manifest"];
-        assert_eq!(names(&*disk, dir), [&expected[..], &["ch.tcm.manifest-1"]].concat());
+        let manifests = ["ch.tcm.manifest-1", "ch.tcm.manifest.old"];
+        assert_eq!(names(&*disk, dir), [&expected[..], &manifests].concat());
     });
 }
 
