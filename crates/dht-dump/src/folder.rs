@@ -8,6 +8,7 @@
 //! <channel>.tcm.manifest           what was known of the dump when it was made; see `manifest`
 //! <channel>.tcm.manifest.old       that of the backup
 //! <channel>.tcm.manifest-N         that of the dump that was set aside as `.damaged-N`
+//! changes/                         the log of changes; see dht-log
 //! deleted/<channel>.tcm[...]       last dumps of removed channels, with backup and manifests
 //! ```
 //!
@@ -34,6 +35,8 @@ pub const BACKUP_SUFFIX: &str = ".backup";
 pub const UNFINISHED_SUFFIX: &str = ".dumping";
 /// The folder in the data folder that the dumps of removed channels go to.
 pub const DELETED_FOLDER: &str = "deleted";
+/// The folder in the data folder that the log of changes is in; see dht-log.
+pub const CHANGES_FOLDER: &str = "changes";
 /// What the name of a manifest has behind that of the dump.
 pub const MANIFEST_SUFFIX: &str = ".manifest";
 /// What the name of a backup's manifest has behind that of the dump. Short, as a channel's name
@@ -122,7 +125,9 @@ pub fn scan_dir(disk: &dyn Disk, dir: &Path) -> Result<Vec<Found>, DiskError> {
 fn classify(entry: &DirEntry) -> Option<FoundKind> {
     let name = entry.name.as_encoded_bytes();
     match entry.kind {
-        FileKind::Folder if entry.name == DELETED_FOLDER => return None,
+        FileKind::Folder if entry.name == DELETED_FOLDER || entry.name == CHANGES_FOLDER => {
+            return None;
+        }
         FileKind::Folder => return Some(FoundKind::Subdirectory),
         FileKind::File if entry.file_bytes == 0 => return Some(FoundKind::Empty),
         // A dump behind a dangling link is not "no dump": opening it fails and says so.

@@ -197,7 +197,7 @@ impl Connection {
             self.hang_up();
             return false;
         }
-        let waits = level == Level::Disk && !self.output.is_empty();
+        let waits = level == Level::Disk && self.output.bytes.len() > mark;
         if waits {
             self.output.holds.push_back((mark, ticket));
         }

@@ -13,8 +13,8 @@ use rustc_hash::FxHashMap;
 
 use crate::alarms::Alarm;
 use crate::counters::Counters;
-use crate::durability::{Journal, NotLogged};
 use crate::driver::ConnId;
+use crate::durability::{Journal, NotLogged};
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
 

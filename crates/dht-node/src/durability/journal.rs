@@ -19,10 +19,10 @@ use dht_storage::{Channel, Sequence};
 use dht_types::Key;
 use rustc_hash::FxHashMap;
 
+use super::CHANGES_LOG;
 use super::config::Level;
 use super::keeper::Keeper;
 use super::syncer::{Syncer, SyncerOptions};
-use super::CHANGES_LOG;
 use crate::context::Clock;
 
 /// A frame is written before the end of the turn when it has so many bytes. So it has one entry

@@ -193,8 +193,11 @@ impl Keeper {
     /// The node has stopped in order, and every channel was dumped after the last change: the dumps
     /// are everything.
     pub(crate) fn finish(&self, store: &Store) {
+        // The removal of a channel has a number above those of the store.
+        let last = lock(&self.closed).iter().map(|segment| segment.last_sequence).max();
+        let last = last.unwrap_or(0).max(lock(&self.checkpoint).floor);
         let next = Checkpoint {
-            floor: store.cut(Sequence(0)).0.max(lock(&self.checkpoint).floor),
+            floor: store.cut(Sequence(last)).0,
             last_incarnation: store.last_incarnation(),
             is_clean: true,
             channels: Vec::new(),

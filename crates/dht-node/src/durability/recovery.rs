@@ -258,8 +258,12 @@ impl Recovery {
             done
         };
         let results: Vec<_> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..threads).map(|index| scope.spawn(move || part(index))).collect();
-            threads.into_iter().map(|thread| thread.join().expect("a panic is our own bug")).collect()
+            let threads: Vec<_> =
+                (0..threads).map(|index| scope.spawn(move || part(index))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().expect("a panic is our own bug"))
+                .collect()
         });
         for result in results {
             result.map_err(|error| match error {
@@ -364,9 +368,9 @@ impl<'a> Apply<'a> {
         }
         match value {
             Some(value) => {
-                channel.put(key, value, Notify::No).map_err(|source| {
-                    RecoveryError::NoRoom { channel: name.clone(), source }
-                })?;
+                channel
+                    .put(key, value, Notify::No)
+                    .map_err(|source| RecoveryError::NoRoom { channel: name.clone(), source })?;
             }
             None => drop(channel.remove(key, Notify::No)),
         }
@@ -377,8 +381,7 @@ impl<'a> Apply<'a> {
     fn target(&mut self, name: &ChannelName) -> Result<&Target, RecoveryError> {
         if !self.channels.contains_key(name) {
             let channel = self.store.channel_or_create(name);
-            let channel =
-                channel.map_err(|_| RecoveryError::TooManyChannels(name.clone()))?;
+            let channel = channel.map_err(|_| RecoveryError::TooManyChannels(name.clone()))?;
             let fate = self.recovery.survey.channels.get(name).copied().unwrap_or_default();
             let behind = match self.positions.get(name) {
                 Some(known) if known.incarnation == fate.incarnation => known.sequence,

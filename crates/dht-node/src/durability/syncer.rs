@@ -78,8 +78,7 @@ impl Syncer {
         let state = Arc::new(State::default());
         let shared = Arc::clone(&state);
         let name = format!("sync-{}", options.worker);
-        let thread =
-            std::thread::Builder::new().name(name).spawn(move || shared.run(&options))?;
+        let thread = std::thread::Builder::new().name(name).spawn(move || shared.run(&options))?;
         Ok(Self { state, thread: Some(thread) })
     }
 

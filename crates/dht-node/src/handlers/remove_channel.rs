@@ -26,6 +26,12 @@ pub(super) fn legacy(cx: &mut Context, request: &RemoveChannel<'_>, out: &mut Ve
 fn remove(cx: &mut Context, name: &ChannelName) -> bool {
     let Shared { store, dumps, settings: Settings { data_dir, .. }, .. } = &*cx.shared;
     let (clock, journal) = (cx.clock, &mut cx.journal);
+    if let (Some(journal), Some(channel)) = (journal.as_mut(), store.channel(name))
+        && journal.admits(&channel).is_err()
+    {
+        log::error!("Channel '{name}' is not removed: the log cannot be written");
+        return false;
+    }
     let log = |channel: &Channel| match journal {
         Some(journal) => journal.remove_channel(channel, store.cut(Sequence(0)), clock),
         None => Ok(()),

@@ -74,8 +74,8 @@ impl UpdateWait {
             UpdateMessage::LeaveRecord => UpdateReply::Ok,
             UpdateMessage::RemoveRecord => {
                 let channel = cx.channel(&self.channel);
-                let removed = channel
-                    .map(|channel| remove_record(cx, &channel, self.key, Notify::IfPresent));
+                let removed =
+                    channel.map(|channel| remove_record(cx, &channel, self.key, Notify::IfPresent));
                 if let Some(Err(_)) = removed { UpdateReply::Error } else { UpdateReply::Ok }
             }
         };

@@ -13,6 +13,8 @@ use super::dumps::{Dumps, RunningDump};
 use super::percent::Percent;
 use super::{CHANNELS_LOG, DUMP_LOG};
 use crate::context::{Clock, UnixTime};
+use crate::durability::{Keeper, Level, Position};
+use crate::shared::Shared;
 
 /// Records of a step at most. The store holds a lock for at most 64 of them.
 const STEP_RECORDS: usize = 1024;
@@ -26,6 +28,29 @@ pub(crate) struct DumpTarget {
     pub(crate) options: DumpOptions,
     pub(crate) clock: Clock,
     pub(crate) unix_time: UnixTime,
+    /// The log, of which a dump has everything up to some position.
+    pub(crate) log: Option<LogCut>,
+}
+
+/// Says where the log is when a dump begins.
+pub(crate) struct LogCut {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) keeper: Arc<Keeper>,
+}
+
+impl LogCut {
+    /// Whether every change of a channel is in the log.
+    fn has(&self, channel: &Channel) -> bool {
+        self.keeper.level(channel) > Level::Memory
+    }
+
+    fn position(&self, channel: &Channel) -> Position {
+        Position {
+            incarnation: channel.incarnation(),
+            sequence: self.keeper.cut(&self.shared.store),
+            level: self.keeper.level(channel),
+        }
+    }
 }
 
 /// What became of a dump that did not fail.
@@ -50,9 +75,11 @@ impl DumpTarget {
             let dumped = self.dump(&channel, dumps, &mut |_| ControlFlow::Continue(()));
             if let Err(error) = dumped {
                 failed += 1;
+                let is_logged = self.log.as_ref().is_some_and(|log| log.has(&channel));
+                let fate = if is_logged { "in the log only" } else { "lost" };
                 log::error!(
                     target: DUMP_LOG,
-                    "Channel '{}' was not dumped, its records since the last dump are lost: \
+                    "Channel '{}' was not dumped, its records since the last dump are {fate}: \
                      {error}. The dump before, if there was one, is unchanged.",
                     channel.name()
                 );
@@ -94,13 +121,19 @@ impl DumpTarget {
     ) -> Result<(Outcome, Option<FinishedDump>), DiskError> {
         let running = dumps.begin(channel.name(), (self.clock)());
         let mut dump = DumpWriter::create(&self.disk, &self.dir, channel.name(), self.options)?;
+        // Before the scan: what is changed from here on may be missing in the dump.
+        let position = self.log.as_ref().map(|log| log.position(channel));
+        if let Some(position) = position {
+            dump.set_log_position(position.to_text());
+        }
         let outcome = self.records(channel, &mut dump, &running, rest)?;
         if outcome != Outcome::Dumped {
             return Ok((outcome, None));
         }
         let completed = dump.complete()?;
         running.progressed((self.clock)());
-        match dumps.commit(channel, completed, (self.unix_time)())? {
+        let sequence = position.map(|position| position.sequence);
+        match dumps.commit(channel, completed, (self.unix_time)(), sequence)? {
             None => Ok((Outcome::Removed, None)),
             finished => Ok((Outcome::Dumped, finished)),
         }

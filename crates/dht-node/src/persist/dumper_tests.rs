@@ -16,6 +16,7 @@ use dht_testkit::for_seeds;
 use dht_types::{ChannelName, Key};
 
 use super::*;
+use crate::persist::RemoveError;
 
 const DATA: &str = "/data";
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -80,7 +81,7 @@ impl Bench {
             memory,
             store: Store::new(StoreOptions { shard_bits: 3, seed: 1 }),
             dumps: Dumps::new(DEADLINE),
-            target: DumpTarget { disk, dir: DATA.into(), options, clock, unix_time },
+            target: DumpTarget { disk, dir: DATA.into(), options, clock, unix_time, log: None },
             stop: Stop::default(),
             schedule: Schedule::new(period, retry, clock(), 0),
         }
@@ -98,7 +99,7 @@ impl Bench {
     /// One turn of the thread.
     fn turn(&mut self) -> Next {
         let Self { store, dumps, target, stop, schedule, .. } = self;
-        Duty { store, dumps, target, stop }.turn(schedule)
+        Duty { store, dumps, keeper: None, target, stop }.turn(schedule)
     }
 
     /// Turns until there is nothing to do; returns for how many seconds.
@@ -117,7 +118,7 @@ impl Bench {
     }
 
     fn health(&self) -> Vec<String> {
-        let text = self.dumps.health(&self.store, clock(), unix_time());
+        let text = self.dumps.health(&self.store, None, clock(), unix_time());
         text.lines().map(str::to_owned).collect()
     }
 
@@ -134,7 +135,10 @@ impl Bench {
 
     fn remove(&self, channel: &str) -> Result<(), dht_dump::DiskError> {
         let Self { memory, store, dumps, .. } = self;
-        dumps.remove_channel(memory, Path::new(DATA), store, &name(channel))
+        match dumps.remove_channel(memory, Path::new(DATA), store, &name(channel), |_| Ok(())) {
+            Err(RemoveError::Disk(error)) => Err(error),
+            result => Ok(result.expect("the log is willing")),
+        }
     }
 
     /// A dump that is whole, but not in its place.
@@ -313,7 +317,7 @@ fn no_crash_brings_a_removed_channel_back() {
             let completed = bench.completed("ch");
             let commit = |completed| {
                 let Ok(dump) = completed else { return true };
-                let committed = bench.dumps.commit(&channel, dump, unix_time());
+                let committed = bench.dumps.commit(&channel, dump, unix_time(), None);
                 committed.is_ok_and(|committed| committed.is_some())
             };
             let removed = if commit_first {
@@ -446,7 +450,7 @@ fn a_stalled_dump_is_found_and_disturbs_no_removal() {
         let after = |seconds| {
             let now = clock() + Duration::from_secs(seconds);
             bench.dumps.look(now);
-            bench.dumps.health(&bench.store, now, unix_time())
+            bench.dumps.health(&bench.store, None, now, unix_time())
         };
         assert!(after(500).starts_with("ok\n"));
         let stalled = after(800);

@@ -220,13 +220,20 @@ impl Dumps {
     }
 
     /// The answer to the command `health`: a line on the whole, then one for each channel.
+    /// `trouble`: what is wrong with the log.
     ///
     /// ```text
     /// degraded 1 failed, 0 stalled
     /// NAME SECONDS-SINCE-THE-LAST-GOOD-DUMP RECORDS BYTES none
     /// NAME never 0 0 REASON ...
     /// ```
-    pub(crate) fn health(&self, store: &Store, now: Instant, unix_time: u64) -> String {
+    pub(crate) fn health(
+        &self,
+        store: &Store,
+        trouble: Option<String>,
+        now: Instant,
+        unix_time: u64,
+    ) -> String {
         let running = lock(&self.running);
         let stalled = running.as_ref().and_then(|running| {
             Some((&running.channel, self.stalled_for(running, now)?.as_secs()))
@@ -251,7 +258,9 @@ impl Dumps {
             write.expect("a string takes everything");
         }
         let stalled = usize::from(stalled.is_some());
-        let overall = if self.dumper_failed.load(Relaxed) {
+        let overall = if let Some(trouble) = trouble {
+            format!("degraded {}", trouble.replace(['\n', '\r'], " "))
+        } else if self.dumper_failed.load(Relaxed) {
             "degraded the thread that dumps has failed, see the log".to_owned()
         } else if failed + stalled > 0 {
             format!("degraded {failed} failed, {stalled} stalled")

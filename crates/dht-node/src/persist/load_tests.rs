@@ -264,6 +264,6 @@ fn health_tells_from_the_start_how_old_the_dumps_are() {
         std::fs::File::open(path).unwrap().set_modified(modified).unwrap();
     }
     folder.load(&options()).unwrap();
-    let health = folder.dumps.health(&folder.store, clock(), 2_500);
+    let health = folder.dumps.health(&folder.store, None, clock(), 2_500);
     assert_eq!(health, "ok\nch 1500 2 512 none\nof-another-program 500 1 512 none\n");
 }

@@ -15,7 +15,7 @@ mod load;
 mod percent;
 mod schedule;
 
-pub(crate) use dump::DumpTarget;
+pub(crate) use dump::{DumpTarget, LogCut};
 pub(crate) use dumper::Dumper;
 pub(crate) use dumps::{Dumps, Positions, RemoveError};
 pub(crate) use load::{LoadError, LoadOptions, load_all};
