@@ -58,6 +58,8 @@ const SECTOR_BYTES: usize = 512;
 struct FileState {
     bytes: Vec<u8>,
     synced_bytes: usize,
+    /// A sync has failed: what is behind this never survives for sure, whatever a later sync says.
+    lost_from: Option<usize>,
 }
 
 /// A name goes, a name comes, or (a rename) both at once.
@@ -106,7 +108,11 @@ impl MemoryDisk {
     pub fn place(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.0.lock().unwrap();
         let file = state.files.len();
-        state.files.push(FileState { bytes: bytes.to_vec(), synced_bytes: bytes.len() });
+        state.files.push(FileState {
+            bytes: bytes.to_vec(),
+            synced_bytes: bytes.len(),
+            lost_from: None,
+        });
         state.names.insert(path.to_owned(), file);
         state.durable_names.insert(path.to_owned(), file);
     }
@@ -352,11 +358,17 @@ impl MemoryFile {
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.disk.call(|state| {
+        let result = self.disk.call(|state| {
             let file = &mut state.files[self.number];
-            file.synced_bytes = file.bytes.len();
+            file.synced_bytes = file.bytes.len().min(file.lost_from.unwrap_or(usize::MAX));
             Ok(())
-        })
+        });
+        if result.is_err() {
+            // As a system does that takes pages for clean whose writing has failed.
+            let file = &mut self.disk.0.lock().unwrap().files[self.number];
+            file.lost_from.get_or_insert(file.synced_bytes);
+        }
+        result
     }
 }
 

@@ -21,7 +21,7 @@ use crate::context::{Clock, UnixTime};
 use crate::counters::Counters;
 use crate::durability::{Keeper, boot_id};
 use crate::mailbox::Mailbox;
-use crate::persist::{DumpTarget, Dumper, Dumps, LoadOptions, LogCut, Schedule};
+use crate::persist::{DumpTarget, Dumper, Dumps, LoadOptions, Schedule};
 use crate::restore::{RestoreError, RestoreOptions, restore};
 use crate::shared::{ConnectionCount, Settings, Shared, channel_base_bytes};
 use crate::worker::Worker;
@@ -166,10 +166,6 @@ impl Node {
             options: DumpOptions { direct: self.direct_io, keep_backup: true },
             clock: self.clocks.0,
             unix_time: self.clocks.1,
-            log: self.shared.keeper.as_ref().map(|keeper| LogCut {
-                shared: Arc::clone(&self.shared),
-                keeper: Arc::clone(keeper),
-            }),
         }
     }
 
@@ -211,7 +207,7 @@ impl Node {
     /// have ended.
     pub(crate) fn dump(&self) -> usize {
         let Shared { store, dumps, keeper, .. } = &*self.shared;
-        let failed = self.dump_target().dump_all(store, dumps);
+        let failed = self.dump_target().dump_all(store, keeper.as_deref(), dumps);
         if let Some(keeper) = keeper
             && failed == 0
         {

@@ -185,9 +185,10 @@ impl Recovery {
                 position.level > Level::Memory && position.sequence >= self.floor()
             }),
             None => {
-                let dumped = self.checkpoint.iter().flat_map(|checkpoint| &checkpoint.channels);
-                self.survey.channels.contains_key(channel)
-                    && !dumped.into_iter().any(|dumped| dumped == channel)
+                let fate = self.survey.channels.get(channel);
+                fate.is_some_and(|fate| {
+                    !self.dumped().any(|known| *known == (channel.clone(), fate.incarnation))
+                })
             }
         }
     }
@@ -214,6 +215,8 @@ impl Recovery {
                     target: CHANGES_LOG,
                     "Channel '{name}' was removed; its dump is moved to the deleted ones"
                 );
+                // The removal must not be lost when the dump has gone.
+                self.survey.sync(&*self.disk, &changes_dir(&self.data_dir))?;
                 dht_dump::move_to_deleted(&*self.disk, &self.data_dir, name)?;
             }
         }
@@ -225,12 +228,17 @@ impl Recovery {
         if self.is_clean() {
             return Vec::new();
         }
-        let dumped = self.checkpoint.iter().flat_map(|checkpoint| &checkpoint.channels);
-        let is_missing = |name: &&ChannelName| {
-            let was_removed = self.survey.channels.get(*name).is_some_and(|fate| fate.is_removed);
+        let is_missing = |(name, incarnation): &&(ChannelName, u64)| {
+            let fate = self.survey.channels.get(name);
+            let was_removed =
+                fate.is_some_and(|fate| fate.is_removed || fate.incarnation > *incarnation);
             store.channel(name).is_none() && !was_removed
         };
-        dumped.filter(is_missing).cloned().collect()
+        self.dumped().filter(is_missing).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn dumped(&self) -> impl Iterator<Item = &(ChannelName, u64)> {
+        self.checkpoint.iter().flat_map(|checkpoint| &checkpoint.channels)
     }
 
     /// Puts the changes behind each dump into the store. `positions`: of the dumps that were
@@ -308,11 +316,17 @@ impl Recovery {
         disk.create_dir(&dir).map_err(DiskError::new("create", &dir))?;
         disk.sync_dir(&data_dir).map_err(DiskError::new("sync", &data_dir))?;
         survey.cut_tails(&*disk)?;
+        if config.greatest() == Level::Disk {
+            // What a process left that was killed may be in the system's memory only.
+            survey.sync(&*disk, &dir)?;
+        }
         // Dumps of channels that were not logged are all that there is of them.
         let unlogged = positions.iter().filter(|(_, position)| position.level == Level::Memory);
         let mut channels = checkpoint.channels;
-        channels.extend(unlogged.map(|(name, _)| name.clone()));
-        channels.retain(|name| store.channel(name).is_some());
+        channels.extend(unlogged.map(|(name, position)| (name.clone(), position.incarnation)));
+        channels.retain(|(name, incarnation)| {
+            store.channel(name).is_some_and(|channel| channel.incarnation() == *incarnation)
+        });
         channels.sort();
         channels.dedup();
         let last_incarnation = store.last_incarnation();

@@ -14,7 +14,6 @@ use super::percent::Percent;
 use super::{CHANNELS_LOG, DUMP_LOG};
 use crate::context::{Clock, UnixTime};
 use crate::durability::{Keeper, Level, Position};
-use crate::shared::Shared;
 
 /// Records of a step at most. The store holds a lock for at most 64 of them.
 const STEP_RECORDS: usize = 1024;
@@ -28,17 +27,16 @@ pub(crate) struct DumpTarget {
     pub(crate) options: DumpOptions,
     pub(crate) clock: Clock,
     pub(crate) unix_time: UnixTime,
-    /// The log, of which a dump has everything up to some position.
-    pub(crate) log: Option<LogCut>,
 }
 
 /// Says where the log is when a dump begins.
-pub(crate) struct LogCut {
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) keeper: Arc<Keeper>,
+#[derive(Clone, Copy)]
+pub(crate) struct LogCut<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) keeper: &'a Keeper,
 }
 
-impl LogCut {
+impl LogCut<'_> {
     /// Whether every change of a channel is in the log.
     fn has(&self, channel: &Channel) -> bool {
         self.keeper.level(channel) > Level::Memory
@@ -47,7 +45,7 @@ impl LogCut {
     fn position(&self, channel: &Channel) -> Position {
         Position {
             incarnation: channel.incarnation(),
-            sequence: self.keeper.cut(&self.shared.store),
+            sequence: self.keeper.cut(self.store),
             level: self.keeper.level(channel),
         }
     }
@@ -55,7 +53,7 @@ impl LogCut {
 
 /// What became of a dump that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// It is in its place.
     Dumped,
     /// The channel was removed meanwhile; there is no dump of it.
@@ -67,15 +65,16 @@ pub(super) enum Outcome {
 impl DumpTarget {
     /// Dumps all channels, one after another. A channel that fails does not keep the others from
     /// being dumped. Returns how many failed.
-    pub(crate) fn dump_all(&self, store: &Store, dumps: &Dumps) -> usize {
+    pub(crate) fn dump_all(&self, store: &Store, keeper: Option<&Keeper>, dumps: &Dumps) -> usize {
+        let log = keeper.map(|keeper| LogCut { store, keeper });
         let began = (self.clock)();
         log::info!(target: CHANNELS_LOG, "Closing memory channels");
         let mut failed = 0;
         for channel in store.channels() {
-            let dumped = self.dump(&channel, dumps, &mut |_| ControlFlow::Continue(()));
+            let dumped = self.dump(&channel, log, dumps, &mut |_| ControlFlow::Continue(()));
             if let Err(error) = dumped {
                 failed += 1;
-                let is_logged = self.log.as_ref().is_some_and(|log| log.has(&channel));
+                let is_logged = log.is_some_and(|log| log.has(&channel));
                 let fate = if is_logged { "in the log only" } else { "lost" };
                 log::error!(
                     target: DUMP_LOG,
@@ -92,15 +91,16 @@ impl DumpTarget {
 
     /// Dumps a channel. `rest` is called after each step with the time that the step took; it may
     /// sleep, or have the dump stopped. An error is recorded in `dumps`, but not logged.
-    pub(super) fn dump(
+    pub(crate) fn dump(
         &self,
         channel: &Channel,
+        log: Option<LogCut<'_>>,
         dumps: &Dumps,
         rest: &mut dyn FnMut(Duration) -> ControlFlow<()>,
     ) -> Result<Outcome, DiskError> {
         let (name, began) = (channel.name(), (self.clock)());
         log::info!(target: DUMP_LOG, "Dumping channel '{name}' to disk");
-        let outcome = self.write(channel, dumps, rest);
+        let outcome = self.write(channel, log, dumps, rest);
         let finished = match outcome.inspect_err(|error| dumps.has_failed(channel, error))? {
             (Outcome::Dumped, Some(finished)) => finished,
             (outcome, _) => {
@@ -116,13 +116,14 @@ impl DumpTarget {
     fn write(
         &self,
         channel: &Channel,
+        log: Option<LogCut<'_>>,
         dumps: &Dumps,
         rest: &mut dyn FnMut(Duration) -> ControlFlow<()>,
     ) -> Result<(Outcome, Option<FinishedDump>), DiskError> {
         let running = dumps.begin(channel.name(), (self.clock)());
         let mut dump = DumpWriter::create(&self.disk, &self.dir, channel.name(), self.options)?;
         // Before the scan: what is changed from here on may be missing in the dump.
-        let position = self.log.as_ref().map(|log| log.position(channel));
+        let position = log.map(|log| log.position(channel));
         if let Some(position) = position {
             dump.set_log_position(position.to_text());
         }

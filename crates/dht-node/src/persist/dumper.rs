@@ -19,7 +19,7 @@ use std::time::Duration;
 use dht_storage::Store;
 
 use super::DUMP_LOG;
-use super::dump::{DumpTarget, Outcome};
+use super::dump::{DumpTarget, LogCut, Outcome};
 use super::dumps::Dumps;
 use super::schedule::{Schedule, Turn};
 use crate::durability::Keeper;
@@ -122,8 +122,9 @@ impl Duty<'_> {
         let Some(channel) = self.store.channel(&name) else {
             return Next::Turn; // It was removed since the round began.
         };
+        let log = self.keeper.map(|keeper| LogCut { store: self.store, keeper });
         let mut rest = |worked: Duration| self.stop.wait(worked.min(REST_MAX));
-        match self.target.dump(&channel, self.dumps, &mut rest) {
+        match self.target.dump(&channel, log, self.dumps, &mut rest) {
             Ok(Outcome::Dumped | Outcome::Removed) => {
                 if let Some(log) = self.keeper
                     && !schedule.is_in_round()

@@ -170,16 +170,14 @@ impl Dumps {
         dir: &Path,
         store: &Store,
         name: &ChannelName,
-        log: impl FnOnce(&Channel) -> Result<(), NotLogged>,
+        log: impl FnOnce(Option<&Channel>) -> Result<(), NotLogged>,
     ) -> Result<(), RemoveError> {
         let _gate = lock(&self.gate);
         let channel = store.channel(name);
         store.remove_channel(name);
         lock(&self.channels).remove(name);
-        if let Some(channel) = channel {
-            // Before the dump goes: a crash in between must not leave the log's part of it alone.
-            log(&channel)?;
-        }
+        // Before the dump goes: a crash in between must not leave the log's part of it alone.
+        log(channel.as_deref())?;
         Ok(dht_dump::move_to_deleted(disk, dir, name)?)
     }
 
