@@ -182,7 +182,7 @@ impl Disk for MemoryDisk {
         dir: &Path,
         prefix: &str,
         suffix: &str,
-        _direct: bool,
+        direct: bool,
     ) -> io::Result<(PathBuf, Box<dyn DiskFile>)> {
         self.call(|state| {
             let path = dir.join(format!("{prefix}{:06}{suffix}", state.temporary_names));
@@ -190,8 +190,10 @@ impl Disk for MemoryDisk {
             let number = state.files.len();
             state.change(None, Some(&path), number)?;
             state.files.push(FileState::default());
-            let file: Box<dyn DiskFile> = Box::new(MemoryFile { disk: self.clone(), number });
-            Ok((path, file))
+            let disk = self.clone();
+            // It has no way around a page cache that it has not.
+            let file = MemoryFile { disk, number, direct_was_refused: direct };
+            Ok((path, Box::new(file) as Box<dyn DiskFile>))
         })
     }
 
@@ -275,6 +277,7 @@ impl Disk for MemoryDisk {
 struct MemoryFile {
     disk: MemoryDisk,
     number: usize,
+    direct_was_refused: bool,
 }
 
 impl DiskFile for MemoryFile {
@@ -299,5 +302,9 @@ impl DiskFile for MemoryFile {
             file.synced_bytes = file.bytes.len();
             Ok(())
         })
+    }
+
+    fn direct_was_refused(&self) -> bool {
+        self.direct_was_refused
     }
 }

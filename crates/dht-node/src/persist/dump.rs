@@ -63,8 +63,9 @@ impl DumpTarget {
         failed
     }
 
-    /// Dumps a channel. `rest` is called after each step with the time that the step took; it may
-    /// sleep, or have the dump stopped. An error is recorded in `dumps`, but not logged.
+    /// Dumps a channel. `rest` is called after each step with the time that it took to read from
+    /// the store; it may sleep, or have the dump stopped. An error is recorded in `dumps`, but not
+    /// logged.
     pub(super) fn dump(
         &self,
         channel: &Channel,
@@ -82,6 +83,9 @@ impl DumpTarget {
             }
         };
         let took = (self.clock)().saturating_duration_since(began).as_secs_f64();
+        if finished.direct_was_refused {
+            dumps.direct_io_is_refused(&self.dir);
+        }
         tell(channel, &finished, took);
         Ok(Outcome::Dumped)
     }
@@ -120,16 +124,16 @@ impl DumpTarget {
         while let Some(from) = cursor {
             let began = (self.clock)();
             cursor = step.copy(channel, from);
+            let reading = (self.clock)().saturating_duration_since(began);
             for (key, value) in step.records() {
                 percent.reached(dump.totals().records);
                 dump.record(key, value)?;
             }
-            let now = (self.clock)();
-            running.progressed(now);
+            running.progressed((self.clock)());
             if channel.is_removed() {
                 return Ok(Outcome::Removed);
             }
-            if rest(now.saturating_duration_since(began)).is_break() {
+            if rest(reading).is_break() {
                 return Ok(Outcome::Stopped);
             }
         }
