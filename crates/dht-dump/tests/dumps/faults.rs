@@ -5,13 +5,10 @@ use std::{path::Path, sync::Arc};
 use dht_dump::{Disk, DumpWriter};
 use dht_types::Key;
 
-use crate::{
-    memory_disk::{Faults, MemoryDisk},
-    support::{
-        DATA, WITH_BACKUP, backup, channel, dump, generation, has_manifest, load, manifest, names,
-        tcm,
-    },
+use crate::support::{
+    DATA, WITH_BACKUP, backup, channel, dump, generation, has_manifest, load, manifest, names, tcm,
 };
+use dht_dump::memory_disk::{Faults, MemoryDisk};
 
 const ALL: [&str; 4] = ["ch.tcm", "ch.tcm.backup", "ch.tcm.manifest", "ch.tcm.manifest.old"];
 /// The former one is the backup's now.
