@@ -236,8 +236,9 @@ impl Disk for MemoryDisk {
             let number = state.files.len();
             state.change(None, Some(path), number)?;
             state.files.push(FileState::default());
-            let file: Arc<dyn SharedFile> = Arc::new(MemoryFile { disk: self.clone(), number });
-            Ok(file)
+            let (disk, direct_was_refused) = (self.clone(), false);
+            let file = MemoryFile { disk, number, direct_was_refused };
+            Ok(Arc::new(file) as Arc<dyn SharedFile>)
         })
     }
 
@@ -361,10 +362,6 @@ impl MemoryFile {
             Ok(())
         })
     }
-
-    fn direct_was_refused(&self) -> bool {
-        self.direct_was_refused
-    }
 }
 
 impl DiskFile for MemoryFile {
@@ -374,6 +371,10 @@ impl DiskFile for MemoryFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
+    }
+
+    fn direct_was_refused(&self) -> bool {
+        self.direct_was_refused
     }
 }
 
