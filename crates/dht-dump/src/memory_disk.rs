@@ -219,7 +219,7 @@ impl Disk for MemoryDisk {
         dir: &Path,
         prefix: &str,
         suffix: &str,
-        _direct: bool,
+        direct: bool,
     ) -> io::Result<(PathBuf, Box<dyn DiskFile>)> {
         self.call(|state| {
             let path = dir.join(format!("{prefix}{:06}{suffix}", state.temporary_names));
@@ -227,8 +227,10 @@ impl Disk for MemoryDisk {
             let number = state.files.len();
             state.change(None, Some(&path), number)?;
             state.files.push(FileState::default());
-            let file: Box<dyn DiskFile> = Box::new(MemoryFile { disk: self.clone(), number });
-            Ok((path, file))
+            let disk = self.clone();
+            // It has no way around a page cache that it has not.
+            let file = MemoryFile { disk, number, direct_was_refused: direct };
+            Ok((path, Box::new(file) as Box<dyn DiskFile>))
         })
     }
 
@@ -240,8 +242,9 @@ impl Disk for MemoryDisk {
             let number = state.files.len();
             state.change(None, Some(path), number)?;
             state.files.push(FileState::default());
-            let file: Arc<dyn SharedFile> = Arc::new(MemoryFile { disk: self.clone(), number });
-            Ok(file)
+            let (disk, direct_was_refused) = (self.clone(), false);
+            let file = MemoryFile { disk, number, direct_was_refused };
+            Ok(Arc::new(file) as Arc<dyn SharedFile>)
         })
     }
 
@@ -335,6 +338,7 @@ impl Disk for MemoryDisk {
 struct MemoryFile {
     disk: MemoryDisk,
     number: usize,
+    direct_was_refused: bool,
 }
 
 impl MemoryFile {
@@ -379,6 +383,10 @@ impl DiskFile for MemoryFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
+    }
+
+    fn direct_was_refused(&self) -> bool {
+        self.direct_was_refused
     }
 }
 

@@ -118,7 +118,7 @@ impl Node {
         let store = Store::new(StoreOptions { shard_bits: shard_bits(workers), seed: random() });
         let dumps = Dumps::new(Duration::from_secs(config.dumps.deadline_s.into()));
         let data_dir = lock_data_dir(&config.server.data_dir)?;
-        let keeper = load(config, accept_damaged, &store, &dumps, clocks.0)?;
+        let keeper = load(config, accept_damaged, &store, &dumps, clocks)?;
         let (legacy, bound) = bind(config, config.server.port)?;
         // A port that the system chose may be too high for another 100 above it.
         let neo_port = bound.port().checked_add(NEO_PORT_OFFSET).unwrap_or(0);
@@ -278,7 +278,7 @@ fn load(
     accept_damaged: bool,
     store: &Store,
     dumps: &Dumps,
-    clock: Clock,
+    (clock, unix_time): (Clock, UnixTime),
 ) -> Result<Option<Keeper>, StartError> {
     let dir = &config.server.data_dir;
     let deleted = dir.join(dht_dump::DELETED_FOLDER);
@@ -288,7 +288,9 @@ fn load(
         out_of_range: config.options_memory.allow_out_of_range,
         abort_after_all_out_of_range: config.options_memory.abort_after_all_out_of_range,
         accept_damaged,
+        threads: worker_count(config),
         clock,
+        unix_time,
     };
     let options = RestoreOptions {
         disk: Arc::new(OsDisk),
@@ -296,8 +298,6 @@ fn load(
         boot: boot_id(),
         durability: &config.durability,
         load: options,
-        threads: worker_count(config),
-        clock,
     };
     Ok(restore(&options, store, dumps)?)
 }

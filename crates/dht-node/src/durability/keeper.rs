@@ -139,6 +139,11 @@ impl Keeper {
         })
     }
 
+    /// A round of dumps should begin at once.
+    pub(crate) fn request_round(&self) {
+        self.wants_round.store(true, Relaxed);
+    }
+
     /// Whether a round of dumps should begin at once. It counts as begun then.
     pub(crate) fn take_round(&self, store: &Store) -> bool {
         let enough = self.config.dump_after_bytes.max(store.usage().value_bytes);

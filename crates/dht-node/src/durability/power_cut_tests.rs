@@ -116,7 +116,9 @@ impl Life {
             out_of_range: OutOfRange::Load,
             abort_after_all_out_of_range: 0,
             accept_damaged: false,
+            threads: rng.within(1..3),
             clock,
+            unix_time: || 0,
         };
         let options = RestoreOptions {
             disk: Arc::clone(&disk),
@@ -124,8 +126,6 @@ impl Life {
             boot,
             durability: &config,
             load,
-            threads: rng.within(1..3),
-            clock,
         };
         let keeper = restore(&options, &store, &dumps).map_err(|error| error.to_string())?;
         let keeper = Arc::new(keeper.expect("a level above memory"));
@@ -286,7 +286,7 @@ fn a_failure_of_the_disk_loses_nothing_and_is_recovered_from() {
         for _ in 0..40 {
             // Nobody is told that it was done; the worker then looks what its syncer has to say.
             if node.step(&mut oracle, rng).is_err() {
-                node.journals.iter_mut().for_each(|journal| drop(journal.durable()));
+                node.journals.iter_mut().for_each(|journal| _ = journal.durable());
             }
         }
         if rng.one_in(2) {

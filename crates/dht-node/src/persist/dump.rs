@@ -1,8 +1,10 @@
 //! Writes channels into their dump files: one of them, or all at shutdown.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel as queue, sync_channel};
 use std::time::Duration;
 
 use dht_dump::{Disk, DiskError, DumpOptions, DumpWriter, FinishedDump};
@@ -19,6 +21,8 @@ use crate::durability::{Keeper, Level, Position};
 const STEP_RECORDS: usize = 1024;
 /// A step takes no more records once it has so many bytes. So it has one record more at most.
 const STEP_BYTES: usize = 128 * 1024;
+/// Steps that wait to be written, besides the one that is.
+const STEPS_QUEUED: usize = 4;
 
 /// Where dumps are written, and how.
 pub(crate) struct DumpTarget {
@@ -89,8 +93,9 @@ impl DumpTarget {
         failed
     }
 
-    /// Dumps a channel. `rest` is called after each step with the time that the step took; it may
-    /// sleep, or have the dump stopped. An error is recorded in `dumps`, but not logged.
+    /// Dumps a channel. `rest` is called after each step with the time that it took to read from
+    /// the store; it may sleep, or have the dump stopped. An error is recorded in `dumps`, but not
+    /// logged.
     pub(crate) fn dump(
         &self,
         channel: &Channel,
@@ -109,6 +114,9 @@ impl DumpTarget {
             }
         };
         let took = (self.clock)().saturating_duration_since(began).as_secs_f64();
+        if finished.direct_was_refused {
+            dumps.direct_io_is_refused(&self.dir);
+        }
         tell(channel, &finished, took);
         Ok(Outcome::Dumped)
     }
@@ -127,7 +135,7 @@ impl DumpTarget {
         if let Some(position) = position {
             dump.set_log_position(position.to_text());
         }
-        let outcome = self.records(channel, &mut dump, &running, rest)?;
+        let (outcome, dump) = self.records(channel, dump, &running, rest)?;
         if outcome != Outcome::Dumped {
             return Ok((outcome, None));
         }
@@ -140,35 +148,80 @@ impl DumpTarget {
         }
     }
 
-    /// Writes all records, step by step.
+    /// Writes all records, step by step: this thread reads them from the store while another one
+    /// writes those of the step before. Gives the dump back when all that was read is in it.
     fn records(
         &self,
         channel: &Channel,
-        dump: &mut DumpWriter,
+        dump: DumpWriter,
         running: &RunningDump<'_>,
         rest: &mut dyn FnMut(Duration) -> ControlFlow<()>,
-    ) -> Result<Outcome, DiskError> {
+    ) -> Result<(Outcome, DumpWriter), DiskError> {
+        let (filled, steps) = sync_channel(STEPS_QUEUED);
+        let (back, emptied) = queue();
+        std::thread::scope(|scope| {
+            let writer = std::thread::Builder::new().name("dump-writer".to_owned());
+            let writer = writer.spawn_scoped(scope, move || write_all(dump, &steps, &back));
+            let writer = writer.map_err(|source| self.no_thread(source))?;
+            let outcome = self.read_all(channel, (filled, &emptied), running, rest);
+            // A panic there goes on here.
+            let dump = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            Ok((outcome, dump))
+        })
+    }
+
+    fn no_thread(&self, source: io::Error) -> DiskError {
+        DiskError { action: "start a thread to write to", path: self.dir.clone(), source }
+    }
+
+    /// Reads all records, until they are to be no more, or the writer has failed.
+    fn read_all(
+        &self,
+        channel: &Channel,
+        (filled, emptied): (SyncSender<Step>, &Receiver<Step>),
+        running: &RunningDump<'_>,
+        rest: &mut dyn FnMut(Duration) -> ControlFlow<()>,
+    ) -> Outcome {
         let mut percent = Percent::new(channel.name(), channel.usage().records, self.clock);
-        let mut step = Step::default();
-        let mut cursor = Some(Cursor::START);
+        let (mut cursor, mut read) = (Some(Cursor::START), 0);
         while let Some(from) = cursor {
+            let mut step = emptied.try_recv().unwrap_or_default();
             let began = (self.clock)();
             cursor = step.copy(channel, from);
-            for (key, value) in step.records() {
-                percent.reached(dump.totals().records);
-                dump.record(key, value)?;
+            let reading = (self.clock)().saturating_duration_since(began);
+            for _ in &step.heads {
+                read += 1;
+                percent.reached(read);
             }
-            let now = (self.clock)();
-            running.progressed(now);
+            if filled.send(step).is_err() {
+                break; // It says why.
+            }
+            running.progressed((self.clock)());
             if channel.is_removed() {
-                return Ok(Outcome::Removed);
+                return Outcome::Removed;
             }
-            if rest(now.saturating_duration_since(began)).is_break() {
-                return Ok(Outcome::Stopped);
+            if rest(reading).is_break() {
+                return Outcome::Stopped;
             }
         }
-        Ok(Outcome::Dumped)
+        Outcome::Dumped
     }
+}
+
+/// Writes step after step, until no more come.
+fn write_all(
+    mut dump: DumpWriter,
+    steps: &Receiver<Step>,
+    back: &Sender<Step>,
+) -> Result<DumpWriter, DiskError> {
+    for step in steps {
+        for (key, value) in step.records() {
+            dump.record(key, value)?;
+        }
+        // The reader may be done already.
+        let _ = back.send(step);
+    }
+    Ok(dump)
 }
 
 fn tell(channel: &Channel, finished: &FinishedDump, took: f64) {

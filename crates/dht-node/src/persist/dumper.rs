@@ -7,8 +7,8 @@
 //! ```
 //!
 //! It must not be felt: it copies a few records under a lock and writes them without one, rests
-//! after each step as long as the step took, and leaves the processor to the workers where the
-//! system knows priorities of threads.
+//! after each step as long as it has read from the store, and leaves the processor to the workers
+//! where the system knows priorities of threads.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -25,7 +25,7 @@ use super::schedule::{Schedule, Turn};
 use crate::durability::Keeper;
 use crate::shared::Shared;
 
-/// Longest rest after a step. A step that takes longer was waiting for the disk, not working.
+/// Longest rest after a step. Reading that takes longer was waiting for the processor.
 const REST_MAX: Duration = Duration::from_millis(10);
 
 /// How often to look whether the log has grown so much that a round of dumps is due.

@@ -35,6 +35,8 @@ pub(crate) struct Dumps {
     deadline: Duration,
     /// The thread that dumps periodically has failed.
     dumper_failed: AtomicBool,
+    /// The log was told that the file system refuses direct I/O.
+    told_of_direct_io: AtomicBool,
 }
 
 /// How it stands with the dumps of a channel.
@@ -104,6 +106,7 @@ impl Dumps {
             running: Mutex::new(None),
             deadline,
             dumper_failed: AtomicBool::new(false),
+            told_of_direct_io: AtomicBool::new(false),
         }
     }
 
@@ -137,6 +140,18 @@ impl Dumps {
     /// Tells that no channel will be dumped any more before the shutdown.
     pub(super) fn dumper_has_failed(&self) {
         self.dumper_failed.store(true, Relaxed);
+    }
+
+    /// Tells the log, once, that the file system refuses direct I/O.
+    pub(super) fn direct_io_is_refused(&self, dir: &Path) {
+        if !self.told_of_direct_io.swap(true, Relaxed) {
+            log::info!(
+                target: DUMP_LOG,
+                "The file system of '{}' refuses direct I/O: dumps go through the page cache \
+                 ([Options_Memory] disable_direct_io = true asks for that)",
+                dir.display()
+            );
+        }
     }
 
     /// Puts a dump in its place, unless its channel was removed: then it is dropped.
