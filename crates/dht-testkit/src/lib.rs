@@ -4,6 +4,7 @@
 mod golden;
 mod hex;
 pub mod legacy;
+pub mod neo;
 mod node_process;
 mod rng;
 
