@@ -1,5 +1,6 @@
 //! How a node is started, and how it ends.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
@@ -43,6 +44,9 @@ pub(crate) struct Lives {
     figures: Figures,
     /// How long the last start took.
     start_time: Duration,
+    /// Unfinished dumps and log files after the last kill.
+    unfinished: BTreeSet<String>,
+    segments: BTreeSet<String>,
 }
 
 /// What was done.
@@ -55,6 +59,8 @@ struct Figures {
     stops: u64,
     /// Kills that left an unfinished dump.
     kills_in_dumps: u64,
+    /// Kills of lives that have cut the log.
+    kills_after_cuts: u64,
     records_compared: u64,
     segments_max: usize,
     /// Of lives at `os` with some channels at `disk`, and of lives at `disk`.
@@ -67,7 +73,8 @@ impl Lives {
         let writers =
             (0..WRITERS).map(|number| Writer::new(number, Rng::new(rng.next()))).collect();
         let (figures, start_time) = (Figures::default(), Duration::from_millis(20));
-        Self { dir: dir.to_owned(), rng, writers, figures, start_time }
+        let (unfinished, segments) = (BTreeSet::new(), BTreeSet::new());
+        Self { dir: dir.to_owned(), rng, writers, figures, start_time, unfinished, segments }
     }
 
     pub(crate) const fn round(&self) -> u64 {
@@ -140,7 +147,12 @@ impl Lives {
             std::thread::sleep(time);
             is_ending.store(true, SeqCst);
             let load_time = began.elapsed();
-            let ended = if is_stop { stop(node) } else { Ok(node.kill()) };
+            let ended = if is_stop {
+                stop(node)
+            } else {
+                node.kill();
+                Ok(())
+            };
             let join = |thread: ScopedJoinHandle<'_, _>| {
                 thread.join().unwrap_or_else(|_| Err("a writer has panicked".to_owned()))
             };
@@ -184,17 +196,23 @@ impl Lives {
 
     /// Notes what the kill has hit.
     fn was_killed(&mut self) {
-        let count = |folder: &str, suffix: &str| {
-            let entries = std::fs::read_dir(self.dir.join(folder)).into_iter().flatten();
-            let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-            names.filter(|name| name.ends_with(suffix)).count()
-        };
-        let unfinished = count("data", UNFINISHED_SUFFIX);
-        let segments = count("data/changes", ".log");
-        let figures = &mut self.figures;
-        figures.kills += 1;
-        figures.kills_in_dumps += u64::from(unfinished > 0);
-        figures.segments_max = figures.segments_max.max(segments);
+        self.figures.kills += 1;
+        let unfinished = self.files("data", UNFINISHED_SUFFIX);
+        let left = unfinished.difference(&self.unfinished).next().is_some();
+        self.figures.kills_in_dumps += u64::from(left);
+        self.unfinished = unfinished;
+        let segments = self.files("data/changes", ".log");
+        self.figures.segments_max = self.figures.segments_max.max(segments.len());
+        // Their names begin with their numbers.
+        let is_cut = self.segments.first().is_some_and(|first| !segments.contains(first));
+        self.figures.kills_after_cuts += u64::from(is_cut);
+        self.segments = segments;
+    }
+
+    fn files(&self, folder: &str, suffix: &str) -> BTreeSet<String> {
+        let entries = std::fs::read_dir(self.dir.join(folder)).into_iter().flatten();
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+        names.filter(|name| name.ends_with(suffix)).collect()
     }
 
     fn counts(&self) -> Counts {
@@ -212,10 +230,12 @@ impl Lives {
     /// What was done, in a few lines.
     pub(crate) fn report(&self) -> String {
         let Figures { rounds, kills, kills_while_starting, kills_without_load, .. } = self.figures;
-        let Figures { stops, kills_in_dumps, records_compared, segments_max, .. } = self.figures;
+        let Figures {
+            stops, kills_in_dumps, kills_after_cuts, records_compared, segments_max, ..
+        } = self.figures;
         let mut text = format!(
             "{rounds} rounds, {kills} kills ({kills_in_dumps} of them left an unfinished dump, \
-             {kills_while_starting} were while starting, {kills_without_load} without load), \
+             {kills_after_cuts} came after the log was cut, {kills_while_starting} were while starting, {kills_without_load} without load), \
              {stops} stops in order; at most {segments_max} log files; {records_compared} records \
              compared"
         );
