@@ -150,7 +150,8 @@ impl Journal {
     }
 
     /// A channel was removed, and all changes of it have numbers up to `last`. Returns when that
-    /// is as sure as its level says.
+    /// is as sure as its level says; at level `memory` as sure as at `os`, because the checkpoint
+    /// may say that its dump must be there.
     pub(crate) fn remove_channel(
         &mut self,
         channel: &Channel,
@@ -158,9 +159,6 @@ impl Journal {
         clock: Clock,
     ) -> Result<(), NotLogged> {
         let level = self.level(channel);
-        if level == Level::Memory && !self.keeper.has_segments() {
-            return Ok(());
-        }
         self.sequence = Sequence(self.sequence.max(last).0 + 1);
         self.note(level.max(Level::Os));
         self.writer.remove_channel((channel.incarnation(), channel.name()), self.sequence.0);

@@ -42,8 +42,6 @@ pub(crate) struct Keeper {
     checkpoint: Mutex<Checkpoint>,
     /// Bytes written since a round of dumps began.
     bytes: AtomicU64,
-    /// Bytes written in all.
-    bytes_total: AtomicU64,
     /// A sync has failed, and not everything was dumped since.
     is_disk_lost: AtomicBool,
     /// Dumps with this position have what the failed sync may have lost.
@@ -64,7 +62,6 @@ impl Keeper {
             closed: Mutex::new(segments),
             checkpoint: Mutex::new(checkpoint),
             bytes: AtomicU64::new(bytes),
-            bytes_total: AtomicU64::new(bytes),
             is_disk_lost: AtomicBool::new(false),
             lost_at: AtomicU64::new(0),
             is_damaged: AtomicBool::new(is_damaged),
@@ -86,15 +83,9 @@ impl Keeper {
         self.config.of(channel.name())
     }
 
-    /// Whether there may be changes in the log.
-    pub(crate) fn has_segments(&self) -> bool {
-        self.bytes_total.load(Relaxed) > 0
-    }
-
     /// A worker has written so many bytes.
     pub(super) fn has_written(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Relaxed);
-        self.bytes_total.fetch_add(bytes, Relaxed);
     }
 
     /// A segment gets no more entries.
@@ -154,6 +145,8 @@ impl Keeper {
 
     /// Dumps were made: raises the floor, and removes what it makes useless.
     pub(crate) fn dumped(&self, store: &Store, positions: impl Fn(&Channel) -> Positions) {
+        // First: one that is removed now, and made anew, must be known to be another one.
+        let last_incarnation = store.last_incarnation();
         let channels = store.channels();
         let known: Vec<_> = channels.iter().map(|channel| positions(channel)).collect();
         let logged = || {
@@ -179,7 +172,7 @@ impl Keeper {
         let dumped = channels.iter().zip(&known).filter(|(_, known)| known.latest.is_some());
         let next = Checkpoint {
             floor,
-            last_incarnation: store.last_incarnation(),
+            last_incarnation,
             is_clean: false,
             channels: dumped.map(|(channel, _)| channel.name().clone()).collect(),
         };

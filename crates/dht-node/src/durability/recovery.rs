@@ -225,12 +225,11 @@ impl Recovery {
         if self.is_clean() {
             return Vec::new();
         }
-        let dumped = self.checkpoint.iter().flat_map(|checkpoint| &checkpoint.channels);
+        let Some(checkpoint) = &self.checkpoint else { return Vec::new() };
         let is_missing = |name: &&ChannelName| {
-            let was_removed = self.survey.channels.get(*name).is_some_and(|fate| fate.is_removed);
-            store.channel(name).is_none() && !was_removed
+            store.channel(name).is_none() && !was_removed(checkpoint, &self.survey, name)
         };
-        dumped.filter(is_missing).cloned().collect()
+        checkpoint.channels.iter().filter(is_missing).cloned().collect()
     }
 
     /// Puts the changes behind each dump into the store. `positions`: of the dumps that were
@@ -310,7 +309,8 @@ impl Recovery {
         survey.cut_tails(&*disk)?;
         // Dumps of channels that were not logged are all that there is of them.
         let unlogged = positions.iter().filter(|(_, position)| position.level == Level::Memory);
-        let mut channels = checkpoint.channels;
+        let mut channels = checkpoint.channels.clone();
+        channels.retain(|name| !was_removed(&checkpoint, &survey, name));
         channels.extend(unlogged.map(|(name, _)| name.clone()));
         channels.retain(|name| store.channel(name).is_some());
         channels.sort();
@@ -327,6 +327,15 @@ impl Recovery {
             is_damaged: !survey.damages.is_empty(),
         })))
     }
+}
+
+/// Whether a channel that the checkpoint names was removed since. Another one may have its name by
+/// now, of which everything is in the log.
+fn was_removed(checkpoint: &Checkpoint, survey: &Survey, name: &ChannelName) -> bool {
+    survey
+        .channels
+        .get(name)
+        .is_some_and(|fate| fate.is_removed || fate.incarnation > checkpoint.last_incarnation)
 }
 
 /// One thread's part of replaying.
