@@ -287,6 +287,7 @@ impl Recovery {
         positions: &BTreeMap<ChannelName, Position>,
         config: &DurabilityConfig,
     ) -> Result<Option<Keeper>, DiskError> {
+        let was_clean = self.is_clean();
         let Self { disk, data_dir, boot, checkpoint, survey } = self;
         let checkpoint = checkpoint.unwrap_or_default();
         let dumped = || positions.values();
@@ -307,11 +308,15 @@ impl Recovery {
         disk.create_dir(&dir).map_err(DiskError::new("create", &dir))?;
         disk.sync_dir(&data_dir).map_err(DiskError::new("sync", &data_dir))?;
         survey.cut_tails(&*disk)?;
-        // Dumps of channels that were not logged are all that there is of them.
-        let unlogged = positions.iter().filter(|(_, position)| position.level == Level::Memory);
         let mut channels = checkpoint.channels.clone();
         channels.retain(|name| !was_removed(&checkpoint, &survey, name));
+        // Dumps of channels that were not logged are all that there is of them; and so are all
+        // dumps that were the last word of a node.
+        let unlogged = positions.iter().filter(|(_, position)| position.level == Level::Memory);
         channels.extend(unlogged.map(|(name, _)| name.clone()));
+        if was_clean {
+            channels.extend(store.channels().iter().map(|channel| channel.name().clone()));
+        }
         channels.retain(|name| store.channel(name).is_some());
         channels.sort();
         channels.dedup();

@@ -254,7 +254,8 @@ impl Lives {
     }
 }
 
-fn exe() -> &'static Path {
+/// The program.
+pub(crate) fn exe() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_dhtnode"))
 }
 

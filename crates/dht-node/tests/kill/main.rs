@@ -8,6 +8,8 @@
 //! writer    a thread of the load;  neo, legacy: its protocol
 //! verify    the whole content of a node, compared with what the writers know
 //! lives     how a node is started, and how it ends
+//!
+//! recreated channels that are removed and made anew between two dumps
 //! ```
 //!
 //! `KILLS=2000 SEED=7 cargo test --release -p dht-node --test kill -- --nocapture` for more of it.
@@ -19,6 +21,7 @@ mod lives;
 mod neo;
 mod oracle;
 mod records;
+mod recreated;
 mod verify;
 mod writer;
 
