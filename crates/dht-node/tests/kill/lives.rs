@@ -17,7 +17,7 @@ use crate::writer::{Counts, Writer};
 /// Milliseconds of load before a kill.
 const LOAD_MS: (u64, u64) = (20, 300);
 /// One load in so many is longer, so that rounds of dumps end in it and the log is cut.
-const LONG_ONE_IN: u64 = 16;
+const LONG_ONE_IN: u64 = 12;
 /// Milliseconds of a long load.
 const LONG_LOAD_MS: (u64, u64) = (500, 2000);
 /// One life in so many ends in order.
