@@ -30,7 +30,8 @@ const BYTES_MAX: u64 = 32 << 20;
 pub struct Checkpoint {
     /// Changes up to this number are of no use.
     pub floor: u64,
-    /// The greatest incarnation of a channel when it was written.
+    /// The greatest incarnation of a channel when `channels` were looked up: a channel with one of
+    /// these names and a greater incarnation is another one.
     pub last_incarnation: u64,
     /// The node was stopped in order.
     pub is_clean: bool,

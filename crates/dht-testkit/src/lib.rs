@@ -1,9 +1,10 @@
-//! Seeds, hex, golden files, real node processes: for tests only, a leaf that any crate's tests
-//! may use.
+//! Seeds, hex, golden files, real node processes, both protocols by hand: for tests only, a leaf that
+//! any crate's tests may use.
 
 mod golden;
 mod hex;
 pub mod legacy;
+pub mod neo;
 mod node_process;
 mod rng;
 mod small_disk;

@@ -147,6 +147,12 @@ impl NodeProcess {
         (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
+    /// Where the node listens for neo clients.
+    #[must_use]
+    pub fn neo_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port + NEO_PORT_OFFSET).into()
+    }
+
     /// The node's working directory.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -163,6 +169,14 @@ impl NodeProcess {
     #[must_use]
     pub fn connect(&self) -> Peer {
         Peer::connect(self.address())
+    }
+
+    /// A connection to the neo port on which nothing was said.
+    #[must_use]
+    pub fn connect_neo(&self) -> Peer {
+        // A node that has just started listens on its legacy port a moment earlier.
+        let address = self.neo_address();
+        Peer::new(wait_for("the neo port", || TcpStream::connect(address).ok()))
     }
 
     /// Sends a signal by name, as `TERM`.
@@ -246,7 +260,10 @@ impl Peer {
     /// Connects; reads and writes give up after a minute.
     #[must_use]
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the node listens");
+        Self::new(TcpStream::connect(address).expect("the node listens"))
+    }
+
+    fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a TCP socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("not zero");

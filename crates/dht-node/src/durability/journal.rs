@@ -150,7 +150,9 @@ impl Journal {
     }
 
     /// A channel was removed, and all changes of it have numbers up to `last`. Returns when that
-    /// is as sure as its level says. There was none: a removal of it may wait to be logged.
+    /// is as sure as its level says; at level `memory` as sure as at `os`, because the checkpoint
+    /// may say that its dump must be there. Without a channel: there was none of that name, but a
+    /// removal of one may wait to be logged.
     pub(crate) fn remove_channel(
         &mut self,
         channel: Option<&Channel>,
@@ -161,9 +163,6 @@ impl Journal {
             return if self.keeper.trouble().is_none() { Ok(()) } else { Err(NotLogged) };
         };
         let level = self.level(channel);
-        if level == Level::Memory && !self.keeper.has_segments() {
-            return Ok(());
-        }
         self.sequence = Sequence(self.sequence.max(last).0 + 1);
         self.note(level.max(Level::Os));
         self.writer.remove_channel((channel.incarnation(), channel.name()), self.sequence.0);

@@ -5,12 +5,14 @@
 //! position   of a dump: a number of the store's, taken before its scan; all changes up to it are in
 //! floor      the least position of all channels' dumps before the last: changes up to it are of no
 //!            use, not even if a dump turns out to be damaged and its backup is loaded instead
+//! mark       of the begin of a round of dumps: changes of channels that were made since have
+//!            greater numbers, so they need no dump for the floor to rise that far
 //! ```
 //!
 //! A segment goes when all its changes are below the floor, and the checkpoint has said so first:
 //! otherwise a crash could leave an old change of a removed channel, and not its removal.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -21,6 +23,10 @@ use dht_storage::{Channel, Sequence, Store};
 use super::CHANGES_LOG;
 use super::config::{DurabilityConfig, Level};
 use crate::persist::Positions;
+
+/// How many marks are kept: a channel has two dumps when two rounds have begun and ended after it
+/// was made, and rounds may overtake the end of one by a retry.
+const MARKS_MAX: usize = 4;
 
 /// What a keeper begins with.
 pub(crate) struct KeeperOptions {
@@ -40,10 +46,10 @@ pub(crate) struct Keeper {
     /// Segments that get no more entries.
     closed: Mutex<Vec<SegmentInfo>>,
     checkpoint: Mutex<Checkpoint>,
+    /// The last few, the oldest first.
+    marks: Mutex<VecDeque<Mark>>,
     /// Bytes written since a round of dumps began.
     bytes: AtomicU64,
-    /// Bytes written in all.
-    bytes_total: AtomicU64,
     /// A sync has failed, and not everything was dumped since.
     is_disk_lost: AtomicBool,
     /// Dumps with this position have what the failed sync may have lost.
@@ -55,6 +61,12 @@ pub(crate) struct Keeper {
     wants_round: AtomicBool,
 }
 
+/// Channels with greater incarnations have changes with greater numbers only.
+struct Mark {
+    incarnation: u64,
+    sequence: u64,
+}
+
 impl Keeper {
     pub(crate) fn new(options: KeeperOptions) -> Self {
         let KeeperOptions { config, place, segments, checkpoint, is_damaged } = options;
@@ -64,8 +76,8 @@ impl Keeper {
             place: Arc::new(place),
             closed: Mutex::new(segments),
             checkpoint: Mutex::new(checkpoint),
+            marks: Mutex::default(),
             bytes: AtomicU64::new(bytes),
-            bytes_total: AtomicU64::new(bytes),
             is_disk_lost: AtomicBool::new(false),
             lost_at: AtomicU64::new(0),
             is_damaged: AtomicBool::new(is_damaged),
@@ -87,15 +99,9 @@ impl Keeper {
         self.config.of(channel.name())
     }
 
-    /// Whether there may be changes in the log.
-    pub(crate) fn has_segments(&self) -> bool {
-        self.bytes_total.load(Relaxed) > 0
-    }
-
     /// A worker has written so many bytes.
     pub(super) fn has_written(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Relaxed);
-        self.bytes_total.fetch_add(bytes, Relaxed);
     }
 
     /// A segment gets no more entries.
@@ -152,8 +158,23 @@ impl Keeper {
     }
 
     /// A round of dumps begins.
-    pub(crate) fn round_begins(&self) {
+    pub(crate) fn round_begins(&self, store: &Store) {
         self.bytes.store(0, Relaxed);
+        // In this order: what is made in between is older than the mark.
+        let sequence = store.cut(Sequence(0)).0;
+        let mark = Mark { incarnation: store.last_incarnation(), sequence };
+        let mut marks = lock(&self.marks);
+        if marks.len() == MARKS_MAX {
+            marks.pop_front();
+        }
+        marks.push_back(mark);
+    }
+
+    /// All changes of a channel have greater numbers than this.
+    fn birth(&self, channel: &Channel) -> u64 {
+        let marks = lock(&self.marks);
+        let mark = marks.iter().rev().find(|mark| mark.incarnation < channel.incarnation());
+        mark.map_or(0, |mark| mark.sequence)
     }
 
     /// The position of a dump whose scan begins afterwards.
@@ -163,13 +184,21 @@ impl Keeper {
 
     /// Dumps were made: raises the floor, and removes what it makes useless.
     pub(crate) fn dumped(&self, store: &Store, positions: impl Fn(&Channel) -> Positions) {
+        // First: one that is removed now, and made anew, must be known to be another one.
+        let last_incarnation = store.last_incarnation();
         let channels = store.channels();
         let known: Vec<_> = channels.iter().map(|channel| positions(channel)).collect();
         let logged = || {
             let with_positions = channels.iter().zip(&known);
             with_positions.filter(|(channel, _)| self.level(channel) > Level::Memory)
         };
-        let latest = logged().map(|(_, known)| known.latest.unwrap_or(0)).min();
+        let least = |position: fn(&Positions) -> Option<u64>| {
+            let of = |(channel, known): (&Arc<Channel>, _)| {
+                position(known).unwrap_or_else(|| self.birth(channel))
+            };
+            logged().map(of).min()
+        };
+        let latest = least(|known| known.latest);
         let Some(latest) = latest else { return };
         if self.is_disk_lost() && latest >= self.lost_at.load(Relaxed) {
             self.is_disk_lost.store(false, Relaxed);
@@ -178,8 +207,8 @@ impl Keeper {
                 "Every channel was dumped after the failed sync; level 'disk' is accepted again"
             );
         }
-        let before = logged().map(|(_, known)| known.before.unwrap_or(0)).min().unwrap_or(0);
         let is_damaged = self.is_damaged.load(Relaxed);
+        let before = least(|known| known.before).unwrap_or(latest);
         let floor = if is_damaged { latest } else { before };
         let mut checkpoint = lock(&self.checkpoint);
         if floor <= checkpoint.floor {
@@ -188,7 +217,7 @@ impl Keeper {
         let dumped = channels.iter().zip(&known).filter(|(_, known)| known.latest.is_some());
         let next = Checkpoint {
             floor,
-            last_incarnation: store.last_incarnation(),
+            last_incarnation,
             is_clean: false,
             channels: dumped
                 .map(|(channel, _)| (channel.name().clone(), channel.incarnation()))

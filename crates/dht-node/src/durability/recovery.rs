@@ -296,6 +296,7 @@ impl Recovery {
         positions: &BTreeMap<ChannelName, Position>,
         config: &DurabilityConfig,
     ) -> Result<Option<Keeper>, DiskError> {
+        let was_clean = self.is_clean();
         let Self { disk, data_dir, boot, checkpoint, survey } = self;
         let checkpoint = checkpoint.unwrap_or_default();
         let dumped = || positions.values();
@@ -320,10 +321,16 @@ impl Recovery {
             // What a process left that was killed may be in the system's memory only.
             survey.sync(&*disk, &dir)?;
         }
-        // Dumps of channels that were not logged are all that there is of them.
+        // Dumps of channels that were not logged are all that there is of them; and so are all
+        // dumps that were the last word of a node.
         let unlogged = positions.iter().filter(|(_, position)| position.level == Level::Memory);
         let mut channels = checkpoint.channels;
         channels.extend(unlogged.map(|(name, position)| (name.clone(), position.incarnation)));
+        if was_clean {
+            let all = store.channels();
+            channels
+                .extend(all.iter().map(|channel| (channel.name().clone(), channel.incarnation())));
+        }
         channels.retain(|(name, incarnation)| {
             store.channel(name).is_some_and(|channel| channel.incarnation() == *incarnation)
         });
@@ -343,6 +350,8 @@ impl Recovery {
     }
 }
 
+/// Whether a channel that the checkpoint names was removed since. Another one may have its name by
+/// now, of which everything is in the log.
 /// One thread's part of replaying.
 struct Apply<'a> {
     recovery: &'a Recovery,

@@ -107,7 +107,7 @@ impl Duty<'_> {
         }
         let channels = || {
             if let Some(log) = self.keeper {
-                log.round_begins();
+                log.round_begins(self.store);
             }
             self.store.channels().iter().map(|c| c.name().clone()).collect()
         };
