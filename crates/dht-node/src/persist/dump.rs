@@ -18,11 +18,11 @@ use crate::context::{Clock, UnixTime};
 use crate::durability::{Keeper, Level, Position};
 
 /// Records of a step at most. The store holds a lock for at most 64 of them.
-const STEP_RECORDS: usize = 1024;
+const STEP_RECORDS: usize = 2048;
 /// A step takes no more records once it has so many bytes. So it has one record more at most.
-const STEP_BYTES: usize = 128 * 1024;
+const STEP_BYTES: usize = 256 * 1024;
 /// Steps that wait to be written, besides the one that is.
-const STEPS_QUEUED: usize = 4;
+const STEPS_QUEUED: usize = 2;
 
 /// Where dumps are written, and how.
 pub(crate) struct DumpTarget {

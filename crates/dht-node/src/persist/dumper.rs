@@ -7,8 +7,8 @@
 //! ```
 //!
 //! It must not be felt: it copies a few records under a lock and writes them without one, rests
-//! after each step as long as it has read from the store, and leaves the processor to the workers
-//! where the system knows priorities of threads.
+//! after each step half as long as it has read from the store, and leaves the processor to the
+//! workers where the system knows priorities of threads.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -123,7 +123,7 @@ impl Duty<'_> {
             return Next::Turn; // It was removed since the round began.
         };
         let log = self.keeper.map(|keeper| LogCut { store: self.store, keeper });
-        let mut rest = |worked: Duration| self.stop.wait(worked.min(REST_MAX));
+        let mut rest = |worked: Duration| self.stop.wait((worked / 2).min(REST_MAX));
         match self.target.dump(&channel, log, self.dumps, &mut rest) {
             Ok(Outcome::Dumped | Outcome::Removed) => {
                 if let Some(log) = self.keeper

@@ -374,7 +374,7 @@ fn all_that_would_be_lost_is_told_and_nothing_is_changed() {
         "cut.tcm' is damaged: the dump is truncated or damaged: the key length at offset 8",
         "what the 12 bytes of the file behind them held is lost; it has no backup",
         "lost.tcm' is missing",
-        "all changes since then are lost",
+        "all changes since then are lost (if the channel is not wanted, remove its backup",
         "Nothing was changed.",
         "--accept-damaged",
     ] {

@@ -90,7 +90,11 @@ impl Loss {
         match &self.cause {
             Cause::Missing => {
                 let age = self.now.saturating_sub(backup.unix_time);
-                write!(f, ", written {age} s ago; all changes since then are lost")
+                write!(
+                    f,
+                    ", written {age} s ago; all changes since then are lost (if the channel is "
+                )?;
+                write!(f, "not wanted, remove its backup as well)")
             }
             Cause::Damaged { dump, whole, .. } => {
                 if on_top > 0 {
