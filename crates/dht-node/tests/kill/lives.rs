@@ -30,6 +30,8 @@ const IDLE_MS: (u64, u64) = (0, 100);
 const STARTING_ONE_IN: u64 = 6;
 /// In one life in so many, all channels are at level `disk`.
 const ALL_DISK_ONE_IN: u64 = 4;
+/// How often the progress is told.
+const PROGRESS_ROUNDS: u64 = 100;
 /// Workers of a life, at most.
 const WORKERS_MAX: u64 = 4;
 
@@ -89,6 +91,9 @@ impl Lives {
             let settings = self.settings(at_disk);
             let node = self.start(&settings)?;
             self.life(node, at_disk)?;
+            if self.figures.rounds.is_multiple_of(PROGRESS_ROUNDS) {
+                println!("{} kills so far", self.figures.kills);
+            }
             if self.rng.one_in(STARTING_ONE_IN) {
                 self.kill_while_starting();
             }
