@@ -71,6 +71,11 @@ pub trait DiskFile: Send {
     /// Returns when all that was written survives a crash. After an error nothing is known about
     /// any of it, and a second call proves nothing.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Whether the page cache was to be bypassed, and the file system cannot do that.
+    fn direct_was_refused(&self) -> bool {
+        false
+    }
 }
 
 /// A file that one thread writes while another one syncs it.

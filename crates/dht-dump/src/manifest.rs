@@ -8,8 +8,8 @@
 //! xxh3_64 0123456789abcdef              of the whole file, padding included
 //! inode 1234
 //! modified_ns 1700000000000000000
-//! log_position 17 42                    where the log was when the dump began; only if there is one
-//! blocks 1048576 0123456789abcdef ...   XXH3 of each 1048576 bytes of the file; the last are fewer
+//! log_position 17 42                    where the log was when the dump began, if there is one
+//! blocks 1048576 0123456789abcdef ...   XXH3 of each 1048576 bytes of the file, or what is left
 //! end 0123456789abcdef                  XXH3 of all bytes before this line
 //! ```
 //!
@@ -119,6 +119,12 @@ impl Manifest {
     #[must_use]
     pub fn belongs_to(&self, file: &OpenFile) -> bool {
         (self.identity, self.file_bytes) == (file.identity, file.file_bytes)
+    }
+
+    /// Whether nothing damaged is ever handed out by who reads the file: it knows of blocks.
+    #[must_use]
+    pub const fn is_checked_before_use(&self) -> bool {
+        !self.blocks.is_empty()
     }
 
     /// Its bytes.

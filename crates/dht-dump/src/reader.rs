@@ -6,7 +6,7 @@
 //! verify   reads what is left, the padding: is all of it as it was written?
 //! ```
 //!
-//! With a manifest, each block of 1 MiB is compared before any of its bytes is used, so nothing that
+//! With a manifest, each block of 1 MiB is compared before any of its bytes is used: nothing that
 //! `next` hands out is damaged. (A manifest of an earlier build has the checksum of the whole file
 //! only: then `verify` tells, when all records have been handed out.)
 
@@ -43,6 +43,12 @@ pub enum Beside {
 }
 
 impl DumpReader {
+    /// Which file it is, and what lies beside it, whether or not its content can be read.
+    pub fn examine(disk: &dyn Disk, path: &Path) -> Result<(FileIdentity, Beside), TcmError> {
+        let file = disk.open(path).map_err(|source| TcmError::Io { offset: 0, source })?;
+        Ok((file.identity, Beside::look(disk, path, &file)))
+    }
+
     /// Opens a dump or a backup, and its manifest. That there is none, or not the right one, is no
     /// error.
     pub fn open(disk: &dyn Disk, path: &Path) -> Result<Self, TcmError> {
@@ -84,16 +90,7 @@ impl DumpReader {
 
     /// Its manifest, if it has one.
     pub const fn manifest(&self) -> Option<&Manifest> {
-        match &self.beside {
-            Beside::Manifest(manifest) => Some(manifest),
-            Beside::Nothing | Beside::OfAnotherFile | Beside::Unusable(_) => None,
-        }
-    }
-
-    /// Whether nothing damaged is ever handed out: it has a manifest that knows of blocks.
-    #[must_use]
-    pub fn checks_before_use(&self) -> bool {
-        self.manifest().is_some_and(|manifest| !manifest.blocks.is_empty())
+        self.beside.manifest()
     }
 
     /// Which file it is.
@@ -112,6 +109,15 @@ impl DumpReader {
 }
 
 impl Beside {
+    /// The manifest of the very file.
+    #[must_use]
+    pub const fn manifest(&self) -> Option<&Manifest> {
+        match self {
+            Self::Manifest(manifest) => Some(manifest),
+            Self::Nothing | Self::OfAnotherFile | Self::Unusable(_) => None,
+        }
+    }
+
     /// Looks for the manifest of a dump or a backup. A crash, or an operator who gave a backup the
     /// name of the dump, may have left it under the name of the other one's.
     fn look(disk: &dyn Disk, path: &Path, file: &OpenFile) -> Self {

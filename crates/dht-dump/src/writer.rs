@@ -71,6 +71,7 @@ pub struct CompletedDump {
     keep_backup: bool,
     totals: TcmTotals,
     manifest: Option<Result<TemporaryFile, DiskError>>,
+    direct_was_refused: bool,
     /// The file that becomes the backup has a manifest, which goes with it.
     backup_has_manifest: bool,
     replaced: Option<OpenFile>,
@@ -90,6 +91,8 @@ pub struct FinishedDump {
     pub backup_error: Option<DiskError>,
     /// Why the dump has no manifest, for the log. It is loaded all the same, but not verified.
     pub manifest_error: Option<DiskError>,
+    /// The page cache was to be bypassed, and the file system cannot do that. For the log, once.
+    pub direct_was_refused: bool,
     /// The file that lost its last name to the new dump. Its blocks are given back when this is
     /// dropped, which takes the longer the larger it is: not in [`CompletedDump::commit`].
     _replaced: Option<OpenFile>,
@@ -196,6 +199,7 @@ impl DumpWriter {
         let (out, totals) = encoder.finish().map_err(DiskError::new("write", path))?;
         let (mut file, checksums) = out.into_file().map_err(DiskError::new("write", path))?;
         file.sync().map_err(DiskError::new("sync", path))?;
+        let direct_was_refused = file.direct_was_refused();
         drop(file); // Closed before it gets its name, as everybody expects of a dump.
         let identity = temporary.check_length(totals.file_bytes())?;
         let manifest = manifest_prefix.map(|prefix| {
@@ -212,6 +216,7 @@ impl DumpWriter {
             keep_backup,
             totals,
             manifest,
+            direct_was_refused,
             backup_has_manifest,
             replaced,
         })
@@ -242,6 +247,7 @@ impl CompletedDump {
             file_bytes: totals.file_bytes(),
             backup_error,
             manifest_error,
+            direct_was_refused: self.direct_was_refused,
             _replaced: replaced,
         })
     }

@@ -292,6 +292,15 @@ impl Survey {
         }
     }
 
+    /// Sees to it that all of what was found, and is of use, survives a power cut from now on.
+    pub fn sync(&self, disk: &dyn Disk, dir: &Path) -> Result<(), DiskError> {
+        for segment in &self.segments {
+            let path = &segment.path;
+            disk.truncate(path, segment.file_bytes).map_err(DiskError::new("sync", path))?;
+        }
+        disk.sync_dir(dir).map_err(DiskError::new("sync", dir))
+    }
+
     /// Cuts the tails off, so that they are not met again. Call it before anything else is written
     /// to the folder.
     pub fn cut_tails(&self, disk: &dyn Disk) -> Result<(), DiskError> {

@@ -21,7 +21,7 @@ use crate::context::{Clock, UnixTime};
 use crate::counters::Counters;
 use crate::durability::{Keeper, boot_id};
 use crate::mailbox::Mailbox;
-use crate::persist::{DumpTarget, Dumper, Dumps, LoadOptions, LogCut, Schedule};
+use crate::persist::{DumpTarget, Dumper, Dumps, LoadOptions, Schedule};
 use crate::restore::{RestoreError, RestoreOptions, restore};
 use crate::shared::{ConnectionCount, Settings, Shared, channel_base_bytes};
 use crate::worker::Worker;
@@ -118,7 +118,7 @@ impl Node {
         let store = Store::new(StoreOptions { shard_bits: shard_bits(workers), seed: random() });
         let dumps = Dumps::new(Duration::from_secs(config.dumps.deadline_s.into()));
         let data_dir = lock_data_dir(&config.server.data_dir)?;
-        let keeper = load(config, accept_damaged, &store, &dumps, clocks.0)?;
+        let keeper = load(config, accept_damaged, &store, &dumps, clocks)?;
         let (legacy, bound) = bind(config, config.server.port)?;
         // A port that the system chose may be too high for another 100 above it.
         let neo_port = bound.port().checked_add(NEO_PORT_OFFSET).unwrap_or(0);
@@ -166,10 +166,6 @@ impl Node {
             options: DumpOptions { direct: self.direct_io, keep_backup: true },
             clock: self.clocks.0,
             unix_time: self.clocks.1,
-            log: self.shared.keeper.as_ref().map(|keeper| LogCut {
-                shared: Arc::clone(&self.shared),
-                keeper: Arc::clone(keeper),
-            }),
         }
     }
 
@@ -211,7 +207,7 @@ impl Node {
     /// have ended.
     pub(crate) fn dump(&self) -> usize {
         let Shared { store, dumps, keeper, .. } = &*self.shared;
-        let failed = self.dump_target().dump_all(store, dumps);
+        let failed = self.dump_target().dump_all(store, keeper.as_deref(), dumps);
         if let Some(keeper) = keeper
             && failed == 0
         {
@@ -282,7 +278,7 @@ fn load(
     accept_damaged: bool,
     store: &Store,
     dumps: &Dumps,
-    clock: Clock,
+    (clock, unix_time): (Clock, UnixTime),
 ) -> Result<Option<Keeper>, StartError> {
     let dir = &config.server.data_dir;
     let deleted = dir.join(dht_dump::DELETED_FOLDER);
@@ -292,7 +288,9 @@ fn load(
         out_of_range: config.options_memory.allow_out_of_range,
         abort_after_all_out_of_range: config.options_memory.abort_after_all_out_of_range,
         accept_damaged,
+        threads: worker_count(config),
         clock,
+        unix_time,
     };
     let options = RestoreOptions {
         disk: Arc::new(OsDisk),
@@ -300,8 +298,6 @@ fn load(
         boot: boot_id(),
         durability: &config.durability,
         load: options,
-        threads: worker_count(config),
-        clock,
     };
     Ok(restore(&options, store, dumps)?)
 }

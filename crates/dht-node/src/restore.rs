@@ -12,14 +12,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use dht_dump::{Beside, Disk, DiskError, DumpReader, backup_path, dump_path};
+use dht_dump::{Beside, Disk, DiskError, DumpReader, LogPosition, backup_path};
 use dht_storage::Store;
 use dht_types::ChannelName;
 
 use crate::config::DurabilityConfig;
-use crate::context::Clock;
 use crate::durability::{Keeper, Position, Recovery, RecoveryError, ReplayOptions};
-use crate::persist::{self, Dumps, LoadError, LoadOptions, Positions};
+use crate::persist::{self, Dumps, LoadError, LoadOptions, LoadedChannel, Origin, Positions};
 
 /// Why the node cannot start with what is in its data directory.
 #[derive(Debug, thiserror::Error)]
@@ -45,8 +44,6 @@ pub(crate) struct RestoreOptions<'a> {
     pub(crate) boot: u64,
     pub(crate) durability: &'a DurabilityConfig,
     pub(crate) load: LoadOptions,
-    pub(crate) threads: usize,
-    pub(crate) clock: Clock,
 }
 
 /// Fills the store. Returns the keeper of the log, if this life has one.
@@ -58,7 +55,8 @@ pub(crate) fn restore(
     let RestoreOptions { disk, dir, boot, load, .. } = options;
     let recovery = Recovery::find(Arc::clone(disk), dir, *boot, load.accept_damaged)?;
     recovery.clear()?;
-    persist::load_all(&**disk, dir, store, dumps, load)?;
+    let holds = |name: &ChannelName, position: Option<&LogPosition>| recovery.holds(name, position);
+    let loaded = persist::load_all(&**disk, dir, store, dumps, load, &holds)?;
     let missing: Vec<_> = recovery.missing(store).iter().map(ToString::to_string).collect();
     if !missing.is_empty() {
         if !load.accept_damaged {
@@ -69,39 +67,55 @@ pub(crate) fn restore(
             missing.join(", ")
         );
     }
-    let positions = positions(&**disk, dir, store, dumps);
+    let positions = positions(&**disk, dir, &loaded, dumps);
     let replay = ReplayOptions {
         hash_range: load.hash_range,
         out_of_range: load.out_of_range,
-        threads: options.threads,
-        clock: options.clock,
+        threads: load.threads,
+        clock: load.clock,
     };
     recovery.replay(store, &positions, &replay)?;
-    Ok(recovery.begin(store, &positions, options.durability)?)
+    let keeper = recovery.begin(store, &positions, options.durability)?;
+    let is_poor =
+        |channel: &LoadedChannel| channel.loss.is_some() || channel.origin != Origin::Dump;
+    if let Some(keeper) = &keeper
+        && loaded.iter().any(is_poor)
+    {
+        keeper.request_round(); // There is no good dump of it.
+    }
+    Ok(keeper)
 }
 
 /// Where the log was when the dumps that were loaded began.
 fn positions(
     disk: &dyn Disk,
     dir: &Path,
-    store: &Store,
+    loaded: &[LoadedChannel],
     dumps: &Dumps,
 ) -> BTreeMap<ChannelName, Position> {
-    let of_file = |path: &Path| match DumpReader::open(disk, path).ok()?.beside() {
-        Beside::Manifest(manifest) => Position::parse(manifest.log_position.as_ref()?),
-        _ => None,
-    };
     let mut positions = BTreeMap::new();
-    for channel in store.channels() {
-        let name = channel.name();
-        let [latest, before] =
-            [dump_path(dir, name), backup_path(dir, name)].map(|path| of_file(&path));
-        let [of_dump, of_backup] =
-            [latest, before].map(|position| position.map(|position| position.sequence));
-        dumps.has_positions(name, Positions { latest: of_dump, before: of_backup });
-        if let Some(position) = latest {
+    for channel in loaded {
+        let name = &channel.name;
+        let position = channel.log_position.as_ref().and_then(Position::parse);
+        let sequence = |position: Position| position.sequence;
+        let (latest, before) = match channel.origin {
+            Origin::Dump => (position, backup_position(disk, &backup_path(dir, name))),
+            // The next dump keeps it as what there is to fall back to.
+            Origin::Backup => (position, position),
+            Origin::DamagedDump | Origin::Nothing => (None, None),
+        };
+        let [latest, before] = [latest, before].map(|position| position.map(sequence));
+        dumps.has_positions(name, Positions { latest, before });
+        if let Some(position) = position {
             positions.insert(name.clone(), position);
         }
     }
     positions
+}
+
+fn backup_position(disk: &dyn Disk, path: &Path) -> Option<Position> {
+    match DumpReader::open(disk, path).ok()?.beside() {
+        Beside::Manifest(manifest) => Position::parse(manifest.log_position.as_ref()?),
+        _ => None,
+    }
 }

@@ -159,6 +159,12 @@ impl Store {
         self.read().channels.len()
     }
 
+    /// How many shards there are.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        self.shards.count()
+    }
+
     /// Changes whenever a channel is made or removed: a look-up may be kept while it stays the
     /// same.
     #[must_use]

@@ -6,13 +6,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use dht_dump::{Beside, Disk, DumpReader, Entry, TcmError};
+use dht_dump::{Beside, Disk, DumpReader, Entry, TcmError, memory_disk::MemoryDisk};
 use dht_testkit::Rng;
 
-use crate::{
-    memory_disk::MemoryDisk,
-    support::{DATA, Records, WITH_BACKUP, backup, dump, manifest, tcm},
-};
+use crate::support::{DATA, Records, WITH_BACKUP, backup, dump, manifest, tcm};
 
 /// Flips, if the environment does not tell another number.
 const FLIPS: usize = 5000;

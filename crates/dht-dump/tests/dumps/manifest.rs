@@ -74,7 +74,7 @@ fn every_flipped_bit_of_a_dump_of_an_earlier_build_is_found() {
     let (lines, _) = text.split_at(text.find("blocks ").unwrap());
     let end = twox_hash::XxHash3_64::oneshot(lines.as_bytes());
     memory.place(&manifest(dir), format!("{lines}end {end:016x}\n").as_bytes());
-    assert!(!DumpReader::open(&*disk, &path).unwrap().checks_before_use());
+    assert!(!Manifest::parse(&read(&*disk, &manifest(dir))).unwrap().is_checked_before_use());
     for at in 0..read(&*disk, &path).len() {
         memory.flip_bit(&path, at, 5);
         let error = read_all(&*disk, &path).expect_err("damage");

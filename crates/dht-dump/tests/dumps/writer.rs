@@ -171,3 +171,32 @@ fn only_the_owner_may_read_a_dump() {
         assert_eq!(mode & 0o777, 0o600);
     }
 }
+
+/// A full buffer, its neighbours, and a few blocks: the last write is of another length each time.
+#[test]
+fn direct_io_leaves_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let buffer = 1 << 20;
+    for value_bytes in [0, 1, 512, 4096, buffer - 48, buffer - 47, buffer, 3 * buffer + 700] {
+        let records = vec![(7, vec![9; value_bytes])];
+        let [buffered, direct] = [false, true].map(|direct| {
+            let options = DumpOptions { direct, keep_backup: false };
+            dump(&disk, dir.path(), &records, options).unwrap();
+            std::fs::read(tcm(dir.path())).unwrap()
+        });
+        assert!(buffered == direct, "{value_bytes} bytes");
+        assert_eq!(buffered, encode(&records));
+    }
+}
+
+#[test]
+fn a_file_system_that_refuses_direct_io_is_told() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::with_folder(DATA));
+    for direct in [true, false] {
+        let options = DumpOptions { direct, keep_backup: false };
+        let finished = dump(&disk, Path::new(DATA), &generation(1), options).unwrap();
+        assert_eq!(finished.direct_was_refused, direct);
+        assert_eq!(load(&*disk, &tcm(Path::new(DATA))).unwrap(), generation(1));
+    }
+}

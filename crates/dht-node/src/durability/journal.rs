@@ -151,21 +151,23 @@ impl Journal {
 
     /// A channel was removed, and all changes of it have numbers up to `last`. Returns when that
     /// is as sure as its level says; at level `memory` as sure as at `os`, because the checkpoint
-    /// may say that its dump must be there.
+    /// may say that its dump must be there. Without a channel: there was none of that name, but a
+    /// removal of one may wait to be logged.
     pub(crate) fn remove_channel(
         &mut self,
-        channel: &Channel,
+        channel: Option<&Channel>,
         last: Sequence,
         clock: Clock,
     ) -> Result<(), NotLogged> {
+        let Some(channel) = channel else {
+            return if self.keeper.trouble().is_none() { Ok(()) } else { Err(NotLogged) };
+        };
         let level = self.level(channel);
         self.sequence = Sequence(self.sequence.max(last).0 + 1);
         self.note(level.max(Level::Os));
         self.writer.remove_channel((channel.incarnation(), channel.name()), self.sequence.0);
         let is_written = self.write(clock) == Fate::Written;
-        let is_synced = level < Level::Disk
-            || self.syncer.as_ref().is_some_and(|syncer| syncer.wait(self.ticket));
-        if is_written && is_synced { Ok(()) } else { Err(NotLogged) }
+        if is_written && (level < Level::Disk || self.wait()) { Ok(()) } else { Err(NotLogged) }
     }
 
     fn note(&mut self, level: Level) {
@@ -199,6 +201,11 @@ impl Journal {
         self.ticket
     }
 
+    /// Waits until all that was written at level `disk` is on the disk; `false` if it cannot be.
+    pub(crate) fn wait(&self) -> bool {
+        self.syncer.as_ref().is_none_or(|syncer| syncer.wait(self.ticket))
+    }
+
     /// The end of a turn, or a retry: writes what is pending.
     #[inline]
     pub(crate) fn write(&mut self, clock: Clock) -> Fate {
@@ -211,7 +218,8 @@ impl Journal {
         }
         if let Err(error) = self.write_frame() {
             self.is_failing = true;
-            if self.retry_at.replace(clock() + RETRY).is_none() {
+            self.retry_at = Some(clock() + RETRY);
+            if !self.keeper.has_trouble(self.worker, Some(error.to_string())) {
                 log::error!(
                     target: CHANGES_LOG,
                     "The log of worker {} cannot be written: {error}. Writes are refused until it \
@@ -220,12 +228,10 @@ impl Journal {
                     RETRY.as_secs()
                 );
             }
-            self.keeper.has_trouble(self.worker, Some(error.to_string()));
             return Fate::Lost;
         }
-        self.is_failing = false;
-        if self.retry_at.take().is_some() {
-            self.keeper.has_trouble(self.worker, None);
+        self.retry_at = None;
+        if std::mem::take(&mut self.is_failing) && self.keeper.has_trouble(self.worker, None) {
             log::info!(
                 target: CHANGES_LOG,
                 "The log of worker {} can be written again; writes are accepted", self.worker
@@ -244,18 +250,19 @@ impl Journal {
         }
         if let Some(segment) = written.closed {
             self.keeper.is_closed(segment);
-        } else if self.is_spoilt {
-            self.close_segment();
         }
-        self.is_spoilt = false;
+        if self.is_spoilt {
+            self.abandon();
+        }
         Ok(())
     }
 
-    /// Ends the segment; nothing is pending.
-    fn close_segment(&mut self) {
-        if let Some(segment) = self.writer.close() {
+    /// Ends the segment that could not be synced; nothing is pending.
+    fn abandon(&mut self) {
+        if let Some(segment) = self.writer.abandon() {
             self.keeper.is_closed(segment);
         }
+        self.is_spoilt = false;
     }
 
     /// When to call [`Journal::write`] at the latest.
@@ -278,19 +285,25 @@ impl Journal {
         );
         self.keeper.disk_is_lost(self.sequence.0);
         // Never again to that file.
+        self.is_spoilt = true;
         if self.writer.pending_bytes() == 0 {
-            self.close_segment();
-        } else {
-            self.is_spoilt = true;
+            self.abandon();
         }
         None
     }
 
+    /// What failed is tried again with the next write, whatever the time.
+    pub(crate) const fn retry_now(&mut self) {
+        self.retry_at = None;
+    }
+
     /// The worker ends: writes what is left, and ends its segment.
     pub(crate) fn close(&mut self, clock: Clock) {
-        self.retry_at = None;
-        if self.write(clock) == Fate::Written {
-            self.close_segment();
+        self.retry_now();
+        if self.write(clock) == Fate::Written
+            && let Some(segment) = self.writer.close()
+        {
+            self.keeper.is_closed(segment);
         }
     }
 }

@@ -35,7 +35,7 @@ pub(crate) struct KeeperOptions {
     /// Segments that earlier lives of the node have left.
     pub(crate) segments: Vec<SegmentInfo>,
     pub(crate) checkpoint: Checkpoint,
-    /// A part of the log is damaged, which was accepted: it is to go as soon as it can.
+    /// A part of the log is damaged, which was accepted.
     pub(crate) is_damaged: bool,
 }
 
@@ -54,6 +54,7 @@ pub(crate) struct Keeper {
     is_disk_lost: AtomicBool,
     /// Dumps with this position have what the failed sync may have lost.
     lost_at: AtomicU64,
+    /// The log has a part that may not be read again: it is to go with the next dumps.
     is_damaged: AtomicBool,
     /// What keeps workers from writing, by worker.
     troubles: Mutex<BTreeMap<usize, String>>,
@@ -108,19 +109,22 @@ impl Keeper {
         lock(&self.closed).push(segment);
     }
 
-    /// A worker cannot write, or can again.
-    pub(super) fn has_trouble(&self, worker: usize, error: Option<String>) {
+    /// A worker cannot write, or can again. Whether it could not before.
+    pub(super) fn has_trouble(&self, worker: usize, error: Option<String>) -> bool {
         let mut troubles = lock(&self.troubles);
-        match error {
-            Some(error) => drop(troubles.insert(worker, error)),
-            None => drop(troubles.remove(&worker)),
-        }
+        let before = match error {
+            Some(error) => troubles.insert(worker, error),
+            None => troubles.remove(&worker),
+        };
+        before.is_some()
     }
 
     /// A sync has failed: changes up to this number may be lost if the power fails.
     pub(super) fn disk_is_lost(&self, sequence: u64) {
         self.lost_at.fetch_max(sequence, Relaxed);
         self.is_disk_lost.store(true, Relaxed);
+        // What the sync may have lost must not be needed by any start.
+        self.is_damaged.store(true, Relaxed);
         self.wants_round.store(true, Relaxed);
     }
 
@@ -139,6 +143,11 @@ impl Keeper {
         self.is_disk_lost().then(|| {
             "a sync of the log has failed; level disk is refused until all is dumped".to_owned()
         })
+    }
+
+    /// A round of dumps should begin at once.
+    pub(crate) fn request_round(&self) {
+        self.wants_round.store(true, Relaxed);
     }
 
     /// Whether a round of dumps should begin at once. It counts as begun then.
@@ -210,7 +219,9 @@ impl Keeper {
             floor,
             last_incarnation,
             is_clean: false,
-            channels: dumped.map(|(channel, _)| channel.name().clone()).collect(),
+            channels: dumped
+                .map(|(channel, _)| (channel.name().clone(), channel.incarnation()))
+                .collect(),
         };
         if let Err(error) = self.replace(&mut checkpoint, next) {
             self.tell(&error);

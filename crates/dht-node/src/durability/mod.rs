@@ -22,5 +22,8 @@ pub(crate) use journal::{Fate, Journal, JournalOptions, NotLogged};
 pub(crate) use keeper::Keeper;
 pub(crate) use recovery::{Position, Recovery, RecoveryError, ReplayOptions, boot_id};
 
+#[cfg(test)]
+mod power_cut_tests;
+
 /// The log name of everything that happens to the log of changes.
 const CHANGES_LOG: &str = "dhtnode.storage.ChangeLog";

@@ -185,9 +185,10 @@ impl Recovery {
                 position.level > Level::Memory && position.sequence >= self.floor()
             }),
             None => {
-                let dumped = self.checkpoint.iter().flat_map(|checkpoint| &checkpoint.channels);
-                self.survey.channels.contains_key(channel)
-                    && !dumped.into_iter().any(|dumped| dumped == channel)
+                let fate = self.survey.channels.get(channel);
+                fate.is_some_and(|fate| {
+                    !self.dumped().any(|known| *known == (channel.clone(), fate.incarnation))
+                })
             }
         }
     }
@@ -214,6 +215,8 @@ impl Recovery {
                     target: CHANGES_LOG,
                     "Channel '{name}' was removed; its dump is moved to the deleted ones"
                 );
+                // The removal must not be lost when the dump has gone.
+                self.survey.sync(&*self.disk, &changes_dir(&self.data_dir))?;
                 dht_dump::move_to_deleted(&*self.disk, &self.data_dir, name)?;
             }
         }
@@ -225,11 +228,17 @@ impl Recovery {
         if self.is_clean() {
             return Vec::new();
         }
-        let Some(checkpoint) = &self.checkpoint else { return Vec::new() };
-        let is_missing = |name: &&ChannelName| {
-            store.channel(name).is_none() && !was_removed(checkpoint, &self.survey, name)
+        let is_missing = |(name, incarnation): &&(ChannelName, u64)| {
+            let fate = self.survey.channels.get(name);
+            let was_removed =
+                fate.is_some_and(|fate| fate.is_removed || fate.incarnation > *incarnation);
+            store.channel(name).is_none() && !was_removed
         };
-        checkpoint.channels.iter().filter(is_missing).cloned().collect()
+        self.dumped().filter(is_missing).map(|(name, _)| name.clone()).collect()
+    }
+
+    fn dumped(&self) -> impl Iterator<Item = &(ChannelName, u64)> {
+        self.checkpoint.iter().flat_map(|checkpoint| &checkpoint.channels)
     }
 
     /// Puts the changes behind each dump into the store. `positions`: of the dumps that were
@@ -308,16 +317,23 @@ impl Recovery {
         disk.create_dir(&dir).map_err(DiskError::new("create", &dir))?;
         disk.sync_dir(&data_dir).map_err(DiskError::new("sync", &data_dir))?;
         survey.cut_tails(&*disk)?;
-        let mut channels = checkpoint.channels.clone();
-        channels.retain(|name| !was_removed(&checkpoint, &survey, name));
+        if config.greatest() == Level::Disk {
+            // What a process left that was killed may be in the system's memory only.
+            survey.sync(&*disk, &dir)?;
+        }
         // Dumps of channels that were not logged are all that there is of them; and so are all
         // dumps that were the last word of a node.
         let unlogged = positions.iter().filter(|(_, position)| position.level == Level::Memory);
-        channels.extend(unlogged.map(|(name, _)| name.clone()));
+        let mut channels = checkpoint.channels;
+        channels.extend(unlogged.map(|(name, position)| (name.clone(), position.incarnation)));
         if was_clean {
-            channels.extend(store.channels().iter().map(|channel| channel.name().clone()));
+            let all = store.channels();
+            channels
+                .extend(all.iter().map(|channel| (channel.name().clone(), channel.incarnation())));
         }
-        channels.retain(|name| store.channel(name).is_some());
+        channels.retain(|(name, incarnation)| {
+            store.channel(name).is_some_and(|channel| channel.incarnation() == *incarnation)
+        });
         channels.sort();
         channels.dedup();
         let last_incarnation = store.last_incarnation();
@@ -336,13 +352,6 @@ impl Recovery {
 
 /// Whether a channel that the checkpoint names was removed since. Another one may have its name by
 /// now, of which everything is in the log.
-fn was_removed(checkpoint: &Checkpoint, survey: &Survey, name: &ChannelName) -> bool {
-    survey
-        .channels
-        .get(name)
-        .is_some_and(|fate| fate.is_removed || fate.incarnation > checkpoint.last_incarnation)
-}
-
 /// One thread's part of replaying.
 struct Apply<'a> {
     recovery: &'a Recovery,

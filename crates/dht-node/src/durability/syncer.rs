@@ -51,6 +51,8 @@ struct Inner {
     is_wanted: bool,
     ticket: u64,
     done: Done,
+    /// The ticket of the last sync that failed.
+    failed: u64,
     stop: bool,
 }
 
@@ -103,9 +105,9 @@ impl Syncer {
 
     /// Waits until the write with this ticket is on the disk; `false` if a sync has failed.
     pub(crate) fn wait(&self, ticket: u64) -> bool {
-        let waits = |inner: &mut Inner| inner.done.durable < ticket && inner.done.error.is_none();
+        let waits = |inner: &mut Inner| inner.done.durable.max(inner.failed) < ticket;
         let inner = self.state.finished.wait_while(self.state.lock(), waits);
-        inner.unwrap_or_else(PoisonError::into_inner).done.error.is_none()
+        inner.unwrap_or_else(PoisonError::into_inner).failed < ticket
     }
 
     /// What has become of the requests so far.
@@ -151,7 +153,10 @@ impl State {
                         inner.done.synced = (last.segment, last.end);
                     }
                 }
-                Err(error) => inner.done.error = inner.done.error.take().or(Some(error)),
+                Err(error) => {
+                    inner.failed = ticket;
+                    inner.done.error.get_or_insert(error);
+                }
             }
             drop(inner);
             self.finished.notify_all();

@@ -32,7 +32,7 @@ fn remove(cx: &mut Context, name: &ChannelName) -> bool {
         log::error!("Channel '{name}' is not removed: the log cannot be written");
         return false;
     }
-    let log = |channel: &Channel| match journal {
+    let log = |channel: Option<&Channel>| match journal {
         Some(journal) => journal.remove_channel(channel, store.cut(Sequence(0)), clock),
         None => Ok(()),
     };

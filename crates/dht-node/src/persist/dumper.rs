@@ -7,8 +7,8 @@
 //! ```
 //!
 //! It must not be felt: it copies a few records under a lock and writes them without one, rests
-//! after each step as long as the step took, and leaves the processor to the workers where the
-//! system knows priorities of threads.
+//! after each step half as long as it has read from the store, and leaves the processor to the
+//! workers where the system knows priorities of threads.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -19,13 +19,13 @@ use std::time::Duration;
 use dht_storage::Store;
 
 use super::DUMP_LOG;
-use super::dump::{DumpTarget, Outcome};
+use super::dump::{DumpTarget, LogCut, Outcome};
 use super::dumps::Dumps;
 use super::schedule::{Schedule, Turn};
 use crate::durability::Keeper;
 use crate::shared::Shared;
 
-/// Longest rest after a step. A step that takes longer was waiting for the disk, not working.
+/// Longest rest after a step. Reading that takes longer was waiting for the processor.
 const REST_MAX: Duration = Duration::from_millis(10);
 
 /// How often to look whether the log has grown so much that a round of dumps is due.
@@ -122,8 +122,9 @@ impl Duty<'_> {
         let Some(channel) = self.store.channel(&name) else {
             return Next::Turn; // It was removed since the round began.
         };
-        let mut rest = |worked: Duration| self.stop.wait(worked.min(REST_MAX));
-        match self.target.dump(&channel, self.dumps, &mut rest) {
+        let log = self.keeper.map(|keeper| LogCut { store: self.store, keeper });
+        let mut rest = |worked: Duration| self.stop.wait((worked / 2).min(REST_MAX));
+        match self.target.dump(&channel, log, self.dumps, &mut rest) {
             Ok(Outcome::Dumped | Outcome::Removed) => {
                 if let Some(log) = self.keeper
                     && !schedule.is_in_round()

@@ -81,7 +81,7 @@ impl Bench {
             memory,
             store: Store::new(StoreOptions { shard_bits: 3, seed: 1 }),
             dumps: Dumps::new(DEADLINE),
-            target: DumpTarget { disk, dir: DATA.into(), options, clock, unix_time, log: None },
+            target: DumpTarget { disk, dir: DATA.into(), options, clock, unix_time },
             stop: Stop::default(),
             schedule: Schedule::new(period, retry, clock(), 0),
         }
@@ -269,7 +269,7 @@ fn a_dump_is_given_up_when_the_node_stops() {
     assert_eq!(bench.turn(), Next::End);
     assert_eq!(bench.dumped("ch"), [(1, b"old".to_vec())]);
     assert_eq!(bench.names(), before, "no litter");
-    assert_eq!(bench.target.dump_all(&bench.store, &bench.dumps), 0);
+    assert_eq!(bench.target.dump_all(&bench.store, None, &bench.dumps), 0);
     assert_eq!(bench.dumped("ch"), [(1, b"new".to_vec())]);
 }
 
@@ -282,7 +282,7 @@ fn a_channel_that_is_removed_while_it_is_dumped_does_not_come_back() {
         bench.put("ch", key, b"new");
     }
     let channel = bench.channel("ch");
-    let outcome = bench.target.dump(&channel, &bench.dumps, &mut |_| {
+    let outcome = bench.target.dump(&channel, None, &bench.dumps, &mut |_| {
         bench.remove("ch").unwrap();
         ControlFlow::Continue(())
     });
@@ -310,7 +310,7 @@ fn no_crash_brings_a_removed_channel_back() {
         for dead_from_call in 0.. {
             let bench = Bench::new();
             bench.put("ch", 1, b"value");
-            assert_eq!(bench.target.dump_all(&bench.store, &bench.dumps), 0);
+            assert_eq!(bench.target.dump_all(&bench.store, None, &bench.dumps), 0);
             let channel = bench.channel("ch");
             let faults = Faults { dead_from_call: Some(dead_from_call), ..Faults::default() };
             bench.memory.set_faults(faults);
@@ -351,7 +351,7 @@ fn dumps_and_removals_may_meet_anywhere() {
         let channel = bench.channel("ch");
         std::thread::scope(|scope| {
             let dump = scope.spawn(|| {
-                bench.target.dump(&channel, &bench.dumps, &mut |_| ControlFlow::Continue(()))
+                bench.target.dump(&channel, None, &bench.dumps, &mut |_| ControlFlow::Continue(()))
             });
             bench.remove("ch").unwrap();
             assert_ne!(dump.join().unwrap().unwrap(), Outcome::Stopped);
@@ -442,7 +442,7 @@ fn a_stalled_dump_is_found_and_disturbs_no_removal() {
     let channel = bench.channel("stuck");
     std::thread::scope(|scope| {
         let dump = scope.spawn(|| {
-            bench.target.dump(&channel, &bench.dumps, &mut |_| ControlFlow::Continue(()))
+            bench.target.dump(&channel, None, &bench.dumps, &mut |_| ControlFlow::Continue(()))
         });
         let go_on = blockades.recv().unwrap();
         // The dump has a clock of its own, which started later than that of this thread by less

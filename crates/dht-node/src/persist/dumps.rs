@@ -35,6 +35,8 @@ pub(crate) struct Dumps {
     deadline: Duration,
     /// The thread that dumps periodically has failed.
     dumper_failed: AtomicBool,
+    /// The log was told that the file system refuses direct I/O.
+    told_of_direct_io: AtomicBool,
 }
 
 /// How it stands with the dumps of a channel.
@@ -104,6 +106,7 @@ impl Dumps {
             running: Mutex::new(None),
             deadline,
             dumper_failed: AtomicBool::new(false),
+            told_of_direct_io: AtomicBool::new(false),
         }
     }
 
@@ -139,6 +142,18 @@ impl Dumps {
         self.dumper_failed.store(true, Relaxed);
     }
 
+    /// Tells the log, once, that the file system refuses direct I/O.
+    pub(super) fn direct_io_is_refused(&self, dir: &Path) {
+        if !self.told_of_direct_io.swap(true, Relaxed) {
+            log::info!(
+                target: DUMP_LOG,
+                "The file system of '{}' refuses direct I/O: dumps go through the page cache \
+                 ([Options_Memory] disable_direct_io = true asks for that)",
+                dir.display()
+            );
+        }
+    }
+
     /// Puts a dump in its place, unless its channel was removed: then it is dropped.
     pub(super) fn commit(
         &self,
@@ -170,16 +185,14 @@ impl Dumps {
         dir: &Path,
         store: &Store,
         name: &ChannelName,
-        log: impl FnOnce(&Channel) -> Result<(), NotLogged>,
+        log: impl FnOnce(Option<&Channel>) -> Result<(), NotLogged>,
     ) -> Result<(), RemoveError> {
         let _gate = lock(&self.gate);
         let channel = store.channel(name);
         store.remove_channel(name);
         lock(&self.channels).remove(name);
-        if let Some(channel) = channel {
-            // Before the dump goes: a crash in between must not leave the log's part of it alone.
-            log(&channel)?;
-        }
+        // Before the dump goes: a crash in between must not leave the log's part of it alone.
+        log(channel.as_deref())?;
         Ok(dht_dump::move_to_deleted(disk, dir, name)?)
     }
 
