@@ -213,6 +213,12 @@ impl NodeProcess {
         self.wait()
     }
 
+    /// Lets the process run for a while: for tests that end it at a random moment, and wait for
+    /// nothing.
+    pub fn let_run(&self, time: Duration) {
+        std::thread::sleep(time);
+    }
+
     /// Ends the process as a crash would.
     pub fn kill(mut self) {
         self.child.kill().expect("our child");
