@@ -1,5 +1,5 @@
-//! Seeds, hex, golden files, real node processes, both protocols by hand: for tests only, a leaf that
-//! any crate's tests may use.
+//! Seeds, hex, golden files, real node processes, both protocols by hand: for tests only, a leaf
+//! that any crate's tests may use.
 
 mod golden;
 mod hex;

@@ -30,6 +30,8 @@ const IDLE_MS: (u64, u64) = (0, 100);
 const STARTING_ONE_IN: u64 = 6;
 /// In one life in so many, all channels are at level `disk`.
 const ALL_DISK_ONE_IN: u64 = 4;
+/// How often the progress is told.
+const PROGRESS_ROUNDS: u64 = 100;
 /// Workers of a life, at most.
 const WORKERS_MAX: u64 = 4;
 
@@ -89,6 +91,9 @@ impl Lives {
             let settings = self.settings(at_disk);
             let node = self.start(&settings)?;
             self.life(node, at_disk)?;
+            if self.figures.rounds.is_multiple_of(PROGRESS_ROUNDS) {
+                println!("{} kills so far", self.figures.kills);
+            }
             if self.rng.one_in(STARTING_ONE_IN) {
                 self.kill_while_starting();
             }
@@ -144,7 +149,7 @@ impl Lives {
             };
             let began = Instant::now();
             let threads: Vec<_> = self.writers.iter_mut().zip(&mut peers).map(run).collect();
-            std::thread::sleep(time);
+            node.let_run(time);
             is_ending.store(true, SeqCst);
             let load_time = began.elapsed();
             let ended = if is_stop {
@@ -175,7 +180,7 @@ impl Lives {
     fn kill_while_starting(&mut self) {
         let settings = self.settings(false);
         let node = NodeProcess::spawn(exe(), &self.dir, &settings, free_port());
-        std::thread::sleep(self.start_time.mul_f64(self.rng.below(1000) as f64 / 1000.0));
+        node.let_run(self.start_time.mul_f64(self.rng.below(1000) as f64 / 1000.0));
         node.kill();
         self.figures.kills_while_starting += 1;
         self.was_killed();
@@ -184,7 +189,7 @@ impl Lives {
     fn kill_without_load(&mut self) {
         let settings = self.settings(false);
         let node = NodeProcess::start(exe(), &self.dir, &settings);
-        std::thread::sleep(self.time(IDLE_MS));
+        node.let_run(self.time(IDLE_MS));
         node.kill();
         self.figures.kills_without_load += 1;
         self.was_killed();
@@ -235,7 +240,8 @@ impl Lives {
         } = self.figures;
         let mut text = format!(
             "{rounds} rounds, {kills} kills ({kills_in_dumps} of them left an unfinished dump, \
-             {kills_after_cuts} came after the log was cut, {kills_while_starting} were while starting, {kills_without_load} without load), \
+             {kills_after_cuts} came after the log was cut, {kills_while_starting} were while \
+             starting, {kills_without_load} without load), \
              {stops} stops in order; at most {segments_max} log files; {records_compared} records \
              compared"
         );
