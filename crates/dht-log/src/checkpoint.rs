@@ -5,8 +5,8 @@
 //! floor 4711                     changes up to this number are of no use
 //! last_incarnation 17            channels made later have greater ones
 //! clean no                       yes: the node was stopped in order, the dumps are everything
-//! channel NAME 3                 a channel whose changes up to the floor are in its dumps only, and
-//!                                its incarnation
+//! channel NAME 3                 a channel whose changes up to the floor are in its dumps only,
+//!                                and its incarnation
 //! end 0123456789abcdef           XXH3 of all bytes before this line
 //! ```
 //!

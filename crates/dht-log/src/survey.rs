@@ -105,7 +105,7 @@ pub fn survey(disk: &dyn Disk, dir: &Path, boot: u64, floor: u64) -> Result<Surv
     let files = list(disk, dir)?;
     let mut scans = Vec::new();
     for file in files {
-        scans.push(scan(disk, file, floor)?);
+        scans.push(scan(disk, &file, floor)?);
     }
     // What a later segment of the same worker says about the one before.
     let mut after: BTreeMap<u64, (u64, bool)> = BTreeMap::new();
@@ -148,7 +148,7 @@ struct Content {
     changes: u64,
 }
 
-fn scan(disk: &dyn Disk, file: SegmentFile, floor: u64) -> Result<Scan, DiskError> {
+fn scan(disk: &dyn Disk, file: &SegmentFile, floor: u64) -> Result<Scan, DiskError> {
     let failed = |error| DiskError::new("read", &file.path)(error);
     let mut reader = SegmentReader::open(disk, &file.path, file.number).map_err(failed)?;
     let header = reader.header();

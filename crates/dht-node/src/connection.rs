@@ -206,7 +206,10 @@ impl Connection {
 
     /// All writes up to this ticket are on the disk: their answers may go out.
     pub(crate) fn release(&mut self, durable: u64) {
-        while self.output.holds.pop_front_if(|(_, ticket)| *ticket <= durable).is_some() {}
+        let is_durable = |(_, ticket): &(usize, u64)| *ticket <= durable;
+        while self.output.holds.front().is_some_and(is_durable) {
+            self.output.holds.pop_front();
+        }
     }
 
     /// Whether it has answers that wait for the disk.

@@ -5,8 +5,8 @@
 //! find the log; damaged? -> clear removed channels -> load dumps -> all there? -> replay -> begin
 //! ```
 //!
-//! Nothing is changed on the disk before it is clear that nothing is lost, or that this is accepted;
-//! but for dumps of channels whose removal was logged and acknowledged, which are moved away.
+//! Nothing is changed on the disk before it is clear that nothing is lost, or that this is
+//! accepted; but for dumps of channels whose removal was logged, which are moved away.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -31,7 +31,8 @@ pub(crate) enum RestoreError {
     Recovery(#[from] RecoveryError),
     #[error(
         "the dumps of these channels are missing, and the log has only what was changed since: {}. \
-         Restore the files, or start with --accept-damaged to go on with what there is", .0.join(", ")
+         Restore the files, or start with --accept-damaged to go on with what there is",
+        .0.join(", ")
     )]
     Missing(Vec<String>),
 }

@@ -286,7 +286,10 @@ impl Worker {
         let Some(durable) = self.cx.journal.as_mut().map(Journal::durable) else { return };
         // Without any, a sync has failed: nobody who waits may be told that all went well.
         let until = durable.unwrap_or(u64::MAX);
-        while let Some((_, conn)) = self.held.pop_front_if(|(ticket, _)| *ticket <= until) {
+        while let Some(&(ticket, conn)) = self.held.front()
+            && ticket <= until
+        {
+            self.held.pop_front();
             // If that is another one by now, this does no harm.
             let Some(connection) = self.connections.get_mut(conn) else { continue };
             match durable {

@@ -2,7 +2,7 @@
 //! everything, and what is wrong.
 //!
 //! ```text
-//! position   of a dump: a number of the store's, taken before its scan; all changes up to it are in
+//! position   of a dump: a number that the store gave before the scan; all changes up to it are in
 //! floor      the least position of all channels' dumps before the last: changes up to it are of no
 //!            use, not even if a dump turns out to be damaged and its backup is loaded instead
 //! mark       of the begin of a round of dumps: changes of channels that were made since have

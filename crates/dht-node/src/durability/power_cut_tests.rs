@@ -271,7 +271,7 @@ fn nothing_acknowledged_is_lost() {
     });
 }
 
-/// A call to the disk fails once, whichever it is; the node goes on, and recovers without a restart.
+/// A call to the disk fails once, whichever it is; the node goes on, and recovers by itself.
 #[test]
 fn a_failure_of_the_disk_loses_nothing_and_is_recovered_from() {
     for_seeds(crashes() / 5, |rng| {

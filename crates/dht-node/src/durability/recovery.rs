@@ -53,8 +53,8 @@ pub(crate) enum RecoveryError {
     #[error(transparent)]
     Disk(#[from] DiskError),
     #[error(
-        "{}. Writes that were acknowledged would be lost. Nothing was changed. Restore the file, or \
-         start with --accept-damaged to go on without what is damaged", list(.0)
+        "{}. Writes that were acknowledged would be lost. Nothing was changed. Restore the file, \
+         or start with --accept-damaged to go on without what is damaged", list(.0)
     )]
     Damaged(Vec<Damage>),
     #[error(

@@ -25,10 +25,10 @@ fn get(peer: &mut Peer, channel: &str, key: u64) -> Vec<u8> {
 
 /// The checkpoint says that the dump of this channel must be there.
 fn wait_until_dump_is_needed(dir: &Path, channel: &str) {
-    let line = format!("channel {channel}");
+    let start = format!("channel {channel} ");
     wait_for("a checkpoint", || {
         let checkpoint = std::fs::read_to_string(dir.join("data/changes/checkpoint")).ok()?;
-        checkpoint.lines().any(|other| other == line).then_some(())
+        checkpoint.lines().any(|other| other.starts_with(&start)).then_some(())
     });
 }
 
