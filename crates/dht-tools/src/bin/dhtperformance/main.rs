@@ -80,9 +80,8 @@ fn run(settings: &Settings) -> Result<(), Failure> {
     let mut reports = Reports::create(settings)?;
     reports.connecting().map_err(Failure::Output)?;
     let plan = session::plan(settings)?;
-    let open = |plan| {
-        Engine::start(plan, clock).map_err(|error| Failure::Handshake(error.to_string()))
-    };
+    let open =
+        |plan| Engine::start(plan, clock).map_err(|error| Failure::Handshake(error.to_string()));
     reports.introduce().map_err(Failure::Output)?;
     if settings.fill {
         let (filled, _) = open(session::filling(settings, &plan))?

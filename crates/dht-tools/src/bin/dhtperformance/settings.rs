@@ -83,7 +83,9 @@ impl Words<'_> {
             Ok(number) if min <= number && number <= max => number,
             _ => {
                 let text = text.to_owned();
-                self.problem(format!("--{name} must be a number from {min} to {max}, not '{text}'"));
+                self.problem(format!(
+                    "--{name} must be a number from {min} to {max}, not '{text}'"
+                ));
                 default
             }
         }
@@ -253,7 +255,10 @@ fn mix(words: &mut Words<'_>, protocol: &Protocol) -> Vec<(Kind, u32)> {
 
 fn parse_mix(text: &str) -> Result<Vec<(Kind, u32)>, String> {
     let refused = || {
-        format!("--mix must be kinds and their weights from 1 to 1000000, like get=90,put=10, not '{text}'")
+        format!(
+            "--mix must be kinds and their weights from 1 to 1000000, like get=90,put=10, \
+             not '{text}'"
+        )
     };
     let mut mix: Vec<(Kind, u32)> = Vec::new();
     for part in text.split(',') {
@@ -289,7 +294,9 @@ fn keys(words: &mut Words<'_>, number: u64) -> Keys {
     match key {
         Ok(key) => Keys::Single(Key(key)),
         Err(_) => {
-            words.problem(format!("--single-key must be a 64-bit number like 42 or 0x2a, not '{text}'"));
+            words.problem(format!(
+                "--single-key must be a 64-bit number like 42 or 0x2a, not '{text}'"
+            ));
             keys
         }
     }

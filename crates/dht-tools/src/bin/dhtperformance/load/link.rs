@@ -22,9 +22,13 @@ pub(super) struct InFlight {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// To be connected again then.
-    Down { retry_at: u64 },
+    Down {
+        retry_at: u64,
+    },
     /// Connecting, or greeting, since then.
-    Opening { since: u64 },
+    Opening {
+        since: u64,
+    },
     Up,
 }
 

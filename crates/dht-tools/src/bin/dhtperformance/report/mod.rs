@@ -1,4 +1,4 @@
-//! The results: text for people as the original prints it, JSON for programs, the histogram, a plot.
+//! The results: text as the original prints it, JSON for programs, the histogram, a plot.
 //!
 //! JSON has a line for each cycle; histogram and plot are of all cycles so far, written anew after
 //! each, since a run may have no end.
@@ -89,7 +89,11 @@ impl<'a> Reports<'a> {
 
     /// The records are there.
     pub(crate) fn filled(&self, counts: &Counts) -> io::Result<()> {
-        self.print(&format!("    {} records put, {} failed\n", counts.answered_len(), counts.failed))
+        self.print(&format!(
+            "    {} records put, {} failed\n",
+            counts.answered_len(),
+            counts.failed
+        ))
     }
 
     /// A cycle has ended.

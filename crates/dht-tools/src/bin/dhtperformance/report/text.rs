@@ -136,9 +136,9 @@ fn additions(report: &Report<'_>, total: &Counts) -> String {
         );
     }
     if let Some((server, each)) = report.usage.server.zip(report.server_us_per_request(total)) {
-        let user = server.user_share().map_or(String::new(), |share| {
-            format!(", {:.0}% of it in user space", share * 100.0)
-        });
+        let user = server
+            .user_share()
+            .map_or(String::new(), |share| format!(", {:.0}% of it in user space", share * 100.0));
         let _ = writeln!(text, "server: {each:.3}μs CPU a request{user}");
     }
     text

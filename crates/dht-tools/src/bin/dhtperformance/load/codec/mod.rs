@@ -70,8 +70,8 @@ pub(crate) type Slot = u32;
 
 /// One connection's state.
 pub(crate) trait Codec: Send + std::fmt::Debug {
-    /// Plays the client's part of a greeting; `true` when requests may be sent. Called once when the
-    /// connection is there, and then with what arrives. `unix_s` is the time in seconds since 1970.
+    /// Plays the client's part of a greeting; `true` when requests may be sent. Called when the
+    /// connection is there, and with what arrives. `unix_s` is the time in seconds since 1970.
     fn greet(
         &mut self,
         _input: &mut &[u8],

@@ -77,12 +77,7 @@ impl Neo {
 }
 
 impl Codec for Neo {
-    fn greet(
-        &mut self,
-        input: &mut &[u8],
-        unix_s: u64,
-        out: &mut Vec<u8>,
-    ) -> Result<bool, Broken> {
+    fn greet(&mut self, input: &mut &[u8], unix_s: u64, out: &mut Vec<u8>) -> Result<bool, Broken> {
         let greeting = self.greeting.get_or_insert_with(|| ClientHandshake::new(out));
         let (name, key) = (self.credentials.name(), self.credentials.key());
         Ok(greeting.receive(input, unix_s, name, key, out)?)
