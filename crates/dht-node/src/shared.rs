@@ -10,6 +10,7 @@ use dht_protocol::neo::credentials::Credentials;
 use dht_storage::{Store, Usage};
 use dht_types::HashRange;
 
+use crate::driver::DriverKind;
 use crate::persist::Dumps;
 
 /// Shared by the workers and the control thread; immutable but for what is atomic inside.
@@ -45,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) batch_bytes_max: usize,
     /// Limit for [`Shared::bytes`], 0 for none.
     pub(crate) bytes_max: u64,
+    /// What serves the sockets.
+    pub(crate) driver: DriverKind,
     /// How often what a Listen has gathered is sent.
     pub(crate) listen_flush_period: Duration,
     /// How long a neo client may take to authenticate.
