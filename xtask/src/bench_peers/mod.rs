@@ -8,8 +8,8 @@
 //! > report     a table, JSON             chart   an SVG
 //! ```
 //!
-//! The figure to compare is the server's CPU time for each request, out of the scheduler's own
-//! count. Requests a second are not, since with a fast server the generator is as busy as it is; and
+//! The figure to compare is the server's CPU time for each request, as the scheduler counts it.
+//! Requests a second are not, since with a fast server the generator is as busy as it is; and
 //! a round in which neither of the two filled its core does not count, since something else had it.
 //! There is no verdict here: docs/performance.md says how to read it.
 

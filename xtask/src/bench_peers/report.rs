@@ -126,6 +126,7 @@ impl<'a> Report<'a> {
             object["ratio"] = json!(self.ratio(row));
             object
         });
+        let walks = self.figures.walks.iter().map(super::figures::WalkRow::json);
         let report = json!({
             "command": self.command,
             "machine": self.machine,
@@ -133,7 +134,7 @@ impl<'a> Report<'a> {
             "not_installed": self.missing,
             "reference": self.reference,
             "rows": rows.collect::<Vec<_>>(),
-            "walks": self.figures.walks.iter().map(super::figures::WalkRow::json).collect::<Vec<_>>(),
+            "walks": walks.collect::<Vec<_>>(),
         });
         format!("{report:#}\n")
     }

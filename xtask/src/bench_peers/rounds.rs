@@ -56,7 +56,7 @@ pub(super) fn run(
             }
             for server in turn {
                 let sample = generator.measure(server, load)?;
-                println!("  {:14} {:11} {sample}", load.name(), server.name);
+                println!("  {:14} {:16} {sample}", load.name(), server.name);
                 figures.add(&load.name(), &server.name, sample);
             }
         }

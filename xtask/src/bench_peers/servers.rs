@@ -67,6 +67,14 @@ impl Drop for Servers {
     }
 }
 
+/// Values of `[Performance] io`: a node for each.
+const DRIVERS: [&str; 2] = ["epoll", "uring"];
+const NODE_PROTOCOLS: [Protocol; 2] = [Protocol::Legacy, Protocol::Neo];
+
+fn node_name(protocol: Protocol, io: &str) -> String {
+    format!("dht {} {io}", protocol.name())
+}
+
 /// A program that may be installed, the package it is in, and how it is started on a port.
 struct Peer {
     name: &'static str,
@@ -108,11 +116,17 @@ impl Servers {
             dir: dir.to_owned(),
             core: options.server_core.clone(),
         };
-        let names = ["dht legacy", "dht neo", "redis", "valkey", "memcached"];
+        let nodes = DRIVERS.iter().flat_map(|io| NODE_PROTOCOLS.map(|p| node_name(p, io)));
+        let nodes: Vec<String> = nodes.collect();
+        let names = nodes.iter().map(String::as_str).chain(PEERS.iter().map(|peer| peer.name));
+        let names: Vec<&str> = names.collect();
         let wanted = |name: &str| options.wants(name, &names);
-        if wanted("dht legacy") || wanted("dht neo") {
-            servers.start_node(&root.join("target/release/dhtnode"))?;
-            servers.all.retain(|server| wanted(&server.name));
+        for io in DRIVERS {
+            let protocols: Vec<_> =
+                NODE_PROTOCOLS.into_iter().filter(|p| wanted(&node_name(*p, io))).collect();
+            if !protocols.is_empty() {
+                servers.start_node(&root.join("target/release/dhtnode"), io, &protocols)?;
+            }
         }
         for peer in PEERS.iter().filter(|peer| wanted(peer.name)) {
             servers.start_peer(peer)?;
@@ -120,8 +134,14 @@ impl Servers {
         if servers.all.is_empty() { Err("no server to measure".to_owned()) } else { Ok(servers) }
     }
 
-    fn start_node(&mut self, program: &Path) -> Result<(), String> {
-        let dir = self.dir.join("dhtnode");
+    /// A node with one of its drivers.
+    fn start_node(
+        &mut self,
+        program: &Path,
+        io: &str,
+        protocols: &[Protocol],
+    ) -> Result<(), String> {
+        let dir = self.dir.join(format!("dhtnode-{io}"));
         for folder in ["etc", "log"] {
             fs::create_dir_all(dir.join(folder)).map_err(|error| error.to_string())?;
         }
@@ -129,7 +149,7 @@ impl Servers {
         let config = format!(
             "[Server]\naddress = 127.0.0.1\nport = {port}\nminval = 0x0000000000000000\n\
              maxval = 0xffffffffffffffff\ndata_dir = data\nunix_socket_path = dhtnode.socket\n\
-             [Performance]\nworkers = 1\n[Options_Memory]\nlock_memory = false\n\
+             [Performance]\nworkers = 1\nio = {io}\n[Options_Memory]\nlock_memory = false\n\
              [Dumps]\nperiod_s = 0\n[VERSION]\ndefault_version_log = false\n\
              [LOG.Root]\nlevel = info\nfile = log/root.log\nconsole = false\npropagate = true\n"
         );
@@ -143,11 +163,18 @@ impl Servers {
         }
         let mut command = self.pinned(program);
         command.args(["-c", "etc/config.ini"]).current_dir(&dir);
-        let pid = self.spawn("dhtnode", command, port)?;
+        let pid = match self.spawn("dhtnode", command, port) {
+            Err(error) if io == "uring" => {
+                println!("{error}; does this system refuse io_uring?");
+                self.missing.push(format!("dhtnode with {io}"));
+                return Ok(());
+            }
+            started => started?,
+        };
         let version = version(Command::new(program).arg("--version"));
-        for (protocol, port) in [(Protocol::Legacy, port), (Protocol::Neo, port + 100)] {
-            let name = format!("dht {}", protocol.name());
-            self.add(&name, version.clone(), protocol, pid, port)?;
+        for protocol in protocols {
+            let port = if *protocol == Protocol::Neo { port + 100 } else { port };
+            self.add(&node_name(*protocol, io), version.clone(), *protocol, pid, port)?;
         }
         Ok(())
     }

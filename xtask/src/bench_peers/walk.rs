@@ -36,7 +36,7 @@ pub(super) fn run(
         for server in &servers {
             let walk = measure(options, generator, server)
                 .map_err(|error| format!("{}: {error}", server.name))?;
-            println!("  {:11} {walk}", server.name);
+            println!("  {:16} {walk}", server.name);
             figures.add_walk(&server.name, walk);
         }
     }

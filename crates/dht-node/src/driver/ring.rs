@@ -31,6 +31,8 @@ use slab::Slab;
 const BUFFERS: u16 = 1024;
 /// Bytes of each.
 pub(super) const BUFFER_BYTES: usize = 4096;
+const BUFFER_LEN: u32 = 4096;
+const _: () = assert!(BUFFER_LEN as usize == BUFFER_BYTES);
 /// Bytes in front of the buffers: an entry of 16 for each, whole pages.
 const ENTRIES_BYTES: usize = BUFFERS as usize * size_of::<BufRingEntry>();
 const MAPPING_BYTES: usize = ENTRIES_BYTES + BUFFERS as usize * BUFFER_BYTES;
@@ -105,6 +107,8 @@ pub(super) enum Completion {
     Sent { slot: usize, result: Result<usize, Errno>, bytes: Vec<u8> },
     /// What was polled can be read. The poll is over.
     Polled,
+    /// The receive of a slot was not found, or could not be stopped just then.
+    NotCancelled { slot: usize },
 }
 
 /// What a receive came to.
@@ -288,6 +292,7 @@ impl Ring {
                 self.others -= 1;
                 Some(Completion::Polled)
             }
+            _ if entry.result() < 0 => Some(Completion::NotCancelled { slot: number }),
             _ => None,
         }
     }
@@ -300,6 +305,7 @@ impl Ring {
     }
 
     /// Gives a buffer back, for the system to fill.
+    #[expect(clippy::needless_pass_by_value, reason = "nobody may read it any more")]
     pub(super) fn give_back(&mut self, lease: Lease) {
         let address = self.memory.buffer(lease.buffer) as u64;
         let at = usize::from(self.tail % BUFFERS);
@@ -309,7 +315,7 @@ impl Ring {
         unsafe {
             let entry = &mut *self.memory.entries().add(at);
             entry.set_addr(address);
-            entry.set_len(BUFFER_BYTES as u32);
+            entry.set_len(BUFFER_LEN);
             entry.set_bid(lease.buffer);
         }
         self.tail = self.tail.wrapping_add(1);

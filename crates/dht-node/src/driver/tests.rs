@@ -155,9 +155,9 @@ fn every_byte_arrives_in_order_in_both_directions() {
             let mut conns = conns;
             bench.until("all bytes", |bench| {
                 for (at, (conn, peer)) in conns.iter_mut().enumerate() {
-                    write_some(peer, &mut to_write[at], 1 + rng.below(100_000) as usize);
+                    write_some(peer, &mut to_write[at], *rng.pick(&[1, 700, 9000, 100_000]));
                     bench.send(*conn, &mut to_send[at]);
-                    assert!(read_some(peer, &mut got[at], 1 + rng.below(200_000) as usize));
+                    assert!(read_some(peer, &mut got[at], *rng.pick(&[50, 4096, 200_000])));
                 }
                 conns.iter().enumerate().all(|(at, (conn, _))| {
                     let received = &bench.conns[*conn].received;

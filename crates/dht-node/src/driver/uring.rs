@@ -8,11 +8,12 @@
 //!
 //! It has the meaning of the driver by `mio`; what differs is who waits for whom:
 //!
-//! - The system receives before anybody asks. What a connection does not take in a turn is moved out
-//!   of the ring into its own **stash**, so that slow ones do not use up the buffers of all, and its
-//!   receive is cancelled until the stash is empty. So TCP slows the peer down here too.
-//! - A connection has one send at a time. [`UringDriver::all_sent`] tells when nothing is on the way
-//!   any more; before that it must not be removed in good order.
+//! - The system receives before anybody asks. What a connection does not take in a turn is moved
+//!   out of the ring into its own **stash**, so that slow ones do not use up the buffers of all,
+//!   and its receive is cancelled until the stash is empty. So TCP slows the peer down. All
+//!   stashes together grow by the ring's 4 MiB in a call at most, and each in a call or two.
+//! - A connection has one send at a time. [`UringDriver::all_sent`] tells when nothing is on the
+//!   way any more; before that it must not be removed in good order.
 
 use std::collections::VecDeque;
 use std::io;
@@ -255,6 +256,7 @@ impl UringDriver {
                 Completion::Sent { slot, result, bytes } => {
                     self.sent(slot, result.ok(), bytes, ready)?;
                 }
+                Completion::NotCancelled { slot } => self.not_cancelled(slot),
                 Completion::Polled => {
                     // Whoever woke us has left something in the mailbox: that is all.
                     self.waker.poll(&mut self.waker_events, Some(Duration::ZERO))?;
@@ -263,6 +265,19 @@ impl UringDriver {
             }
         }
         Ok(())
+    }
+
+    /// The receive was at work at that moment, or it is over, which its own completion tells.
+    fn not_cancelled(&mut self, number: usize) {
+        if let Some(slot) = self.slots.get_mut(number)
+            && slot.receive == Receive::Cancelling
+        {
+            // With the next stash it is tried again.
+            slot.receive = Receive::Runs;
+            if slot.conn.is_none() {
+                let _ = slot.socket.shutdown(Shutdown::Both);
+            }
+        }
     }
 
     fn received(&mut self, number: usize, outcome: Outcome, more: bool, ready: &mut Vec<Ready>) {
