@@ -6,8 +6,8 @@
 //!   > Worker        one thread: an event loop over its links; takes the times
 //!     > Link          one connection: bytes in and out, which requests are in flight
 //!       > codec         one protocol: a request to bytes, bytes to an outcome
-//!     > Stock         which request comes next
-//!     > Tally         what became of them; Live: the same for the progress line
+//!     > Schedule      when the next request is due   > Stock   which one that is
+//!     > Record        what became of them: Tally for the result, Live for the progress line
 //! ```
 //!
 //! There is no task and no thread for a request, and nothing allocates for one: with replies as
@@ -20,6 +20,8 @@ pub(crate) mod codec;
 mod engine;
 mod link;
 mod live;
+mod record;
+mod schedule;
 mod stock;
 mod tally;
 #[cfg(test)]

@@ -6,7 +6,7 @@ use dht_testkit::for_seeds;
 
 use super::{stock::Stock, worker::share, *};
 
-fn plan(keys: Keys, mix: &[(Kind, u32)], threads: usize) -> Plan {
+pub(super) fn plan(keys: Keys, mix: &[(Kind, u32)], threads: usize) -> Plan {
     Plan {
         protocol: Protocol::Legacy,
         targets: Vec::new(),

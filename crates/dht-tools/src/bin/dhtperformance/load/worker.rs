@@ -7,23 +7,17 @@
 //! Times are taken once for each receive and once for each round of sends, not for each request:
 //! what one receive brought has arrived at the same time.
 
-use std::{
-    collections::VecDeque,
-    io::{self, Write as _},
-    sync::Arc,
-    thread,
-    time::Duration,
-};
+use std::{collections::VecDeque, io, sync::Arc, thread, time::Duration};
 
 use mio::{Events, Poll, Token};
 
 use super::{
-    Clock, Kind, Live, Op, Outcome, Pattern, Plan, Refusal, Tally,
+    Clock, Kind, Live, Op, Outcome, Pattern, Plan, Tally,
     clock::nanos,
     codec::Broken,
     link::{InFlight, Link, State},
-    live::Window,
-    stock::Stock,
+    record::{Failure, Record},
+    schedule::Schedule,
 };
 
 /// Most bytes of one receive.
@@ -44,24 +38,6 @@ const DRAIN: u64 = 30_000_000_000;
 /// A wait cannot be told in less than this, and the system is late by about as much: when the next
 /// request is due sooner, there is no sleep.
 const SLEEP_MIN: u64 = 2_000_000;
-/// Errors that are told in a cycle; the others are counted.
-const ERRORS_TOLD_MAX: u64 = 100;
-
-/// Why a request came to nothing.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Failure {
-    #[error("no node is responsible for the key")]
-    NoNode,
-    #[error("request timed out")]
-    TimedOut,
-    #[error("not answered when the cycle was over")]
-    Unfinished,
-    #[error("{0}")]
-    Refused(Refusal),
-    #[error("{0}")]
-    Broken(Broken),
-}
-
 /// A request that waits for a free connection.
 #[derive(Debug, Clone, Copy)]
 struct Pending {
@@ -95,21 +71,11 @@ pub(super) struct Worker {
     ready: Vec<usize>,
     /// Links with output that was not tried to send.
     dirty: Vec<usize>,
-    stock: Stock,
-    tally: Tally,
-    live: Arc<Live>,
-    /// For all, then for each server if asked for.
-    windows: Vec<Window>,
-    /// Requests of this cycle that were made; how many there may be; and until when.
-    made: u64,
-    quota: u64,
-    end: u64,
+    schedule: Schedule,
+    record: Record,
     /// Requests that have not ended, sent or not.
     outstanding: u64,
-    /// When the next request or batch is due.
-    due: u64,
     next_tick: u64,
-    errors: u64,
 }
 
 impl Worker {
@@ -123,7 +89,6 @@ impl Worker {
             links.extend((0..share).map(|_| Link::new(plan, target)));
             sites.push(Site { links: (first..links.len()).collect(), ..Site::default() });
         }
-        let nodes = if plan.per_node { plan.targets.len() } else { 0 };
         Ok(Self {
             thread,
             clock,
@@ -134,24 +99,17 @@ impl Worker {
             sites,
             ready: Vec::new(),
             dirty: Vec::new(),
-            stock: Stock::new(plan, thread),
-            tally: Tally::new(nodes),
-            live: Arc::new(Live::new(nodes)),
-            windows: (0..=nodes).map(|_| Window::new()).collect(),
-            made: 0,
-            quota: 0,
-            end: u64::MAX,
+            schedule: Schedule::empty(plan),
+            record: Record::new(plan),
             outstanding: 0,
-            due: 0,
             next_tick: 0,
-            errors: 0,
             plan: Arc::clone(plan),
         })
     }
 
     /// What it shows while it runs.
     pub(super) fn live(&self) -> Arc<Live> {
-        Arc::clone(&self.live)
+        self.record.live()
     }
 
     /// Opens all connections. The first that does not come about is returned, with its target.
@@ -180,22 +138,18 @@ impl Worker {
 
     /// Runs one cycle: `quota` requests at most, made before `end`. All of them have ended then.
     pub(super) fn cycle(&mut self, start: u64, quota: u64, end: u64) -> io::Result<Tally> {
-        self.stock = Stock::new(&self.plan, self.thread);
-        (self.made, self.quota, self.end, self.errors) = (0, quota, end, 0);
-        self.due = start + self.first_due();
-        for window in &mut self.windows {
-            *window = Window::new();
-        }
+        self.schedule = Schedule::new(&self.plan, self.thread, start, quota, end);
+        self.record.begin();
         loop {
             let now = self.clock.now();
             self.make_requests(now, None);
             self.flush_all();
             self.tick(now);
-            self.show();
-            if self.outstanding == 0 && !self.makes_more(now) {
+            self.record.show();
+            if self.outstanding == 0 && !self.schedule.makes_more(now) {
                 break;
             }
-            if now > self.end.saturating_add(DRAIN) {
+            if now > self.schedule.end().saturating_add(DRAIN) {
                 self.give_up();
                 break;
             }
@@ -208,63 +162,20 @@ impl Worker {
             }
             self.ready = ready;
         }
-        let nodes = self.tally.by_node.len();
-        Ok(std::mem::replace(&mut self.tally, Tally::new(nodes)))
-    }
-
-    /// Open loops of several threads take turns.
-    fn first_due(&self) -> u64 {
-        match self.plan.pattern {
-            Pattern::Open { rate, .. } => gap_ns(1.0, rate) * self.thread as u64,
-            _ => 0,
-        }
-    }
-
-    fn makes_more(&self, now: u64) -> bool {
-        self.made < self.quota && now < self.end
+        Ok(self.record.finish())
     }
 
     /// Makes the requests that are due. They go over link `near` if they can.
     fn make_requests(&mut self, now: u64, near: Option<usize>) {
-        match self.plan.pattern {
-            Pattern::Closed => {
-                let window = (self.links.len() * self.plan.pipeline) as u64;
-                while self.outstanding < window && self.makes_more(now) {
-                    self.make(now, now, near);
-                }
-            }
-            Pattern::LockStep { batch, rate } => {
-                if self.outstanding > 0 || now < self.due {
-                    return;
-                }
-                #[expect(clippy::cast_precision_loss, reason = "a batch is small")]
-                if let Some(rate) = rate {
-                    self.due = now + gap_ns(batch as f64, rate);
-                }
-                for _ in 0..batch {
-                    if self.makes_more(now) {
-                        self.make(now, now, near);
-                    }
-                }
-            }
-            Pattern::Open { rate, poisson } => {
-                let rate = rate / self.plan.threads as f64;
-                // Those that were due before the end are made, however late it is.
-                while self.due <= now
-                    && self.makes_more(self.due)
-                    && self.sites.iter().all(|site| site.pending.len() < PENDING_MAX)
-                {
-                    let start = self.due;
-                    self.due += gap_ns(if poisson { self.stock.gap() } else { 1.0 }, rate);
-                    self.make(start, now, near);
-                }
-            }
+        let window = (self.links.len() * self.plan.pipeline) as u64;
+        while self.sites.iter().all(|site| site.pending.len() < PENDING_MAX)
+            && let Some((op, start)) = self.schedule.next(now, self.outstanding, window)
+        {
+            self.make(op, start, now, near);
         }
     }
 
-    fn make(&mut self, start: u64, now: u64, near: Option<usize>) {
-        let op = self.stock.next();
-        self.made += 1;
+    fn make(&mut self, op: Op, start: u64, now: u64, near: Option<usize>) {
         self.outstanding += 1;
         let Some(target) = self.plan.targets.iter().position(|node| node.range.contains(op.key))
         else {
@@ -320,14 +231,14 @@ impl Worker {
     /// Sleeps until something can be done.
     fn rest(&mut self, now: u64) -> io::Result<()> {
         let tick = self.next_tick.saturating_sub(now);
-        let due = self.due.saturating_sub(now);
-        let waits_for_time = self.makes_more(now) && due > 0;
+        let due = self.schedule.wait(now);
+        let makes_more = self.schedule.makes_more(now);
         match self.plan.pattern {
-            Pattern::LockStep { .. } if self.outstanding == 0 && waits_for_time => {
+            Pattern::LockStep { .. } if self.outstanding == 0 && makes_more && due > 0 => {
                 thread::sleep(Duration::from_nanos(due.min(tick)));
                 self.wait(Duration::ZERO)
             }
-            Pattern::Open { .. } if self.makes_more(now) => {
+            Pattern::Open { .. } if makes_more => {
                 let sleep = if due < SLEEP_MIN { 0 } else { (due - SLEEP_MIN / 2).min(tick) };
                 self.wait(Duration::from_nanos(sleep))
             }
@@ -448,41 +359,7 @@ impl Worker {
         result: Result<bool, Failure>,
     ) {
         self.outstanding -= 1;
-        let node = target.filter(|target| *target < self.tally.by_node.len());
-        match result {
-            Ok(missing) => {
-                let ns = now.saturating_sub(start);
-                let long = self.plan.long_after.is_some_and(|limit| ns > nanos(limit));
-                self.tally.of_kind(kind).answered(ns, missing, long);
-                self.windows[0].answered(ns);
-                if let Some(node) = node {
-                    self.tally.by_node[node].answered(ns, missing, long);
-                    self.windows[node + 1].answered(ns);
-                }
-            }
-            Err(failure) => {
-                let timed_out = failure == Failure::TimedOut;
-                self.tally.of_kind(kind).failed(timed_out);
-                self.windows[0].failed(timed_out);
-                if let Some(node) = node {
-                    self.tally.by_node[node].failed(timed_out);
-                    self.windows[node + 1].failed(timed_out);
-                }
-                self.tell(&failure);
-            }
-        }
-    }
-
-    /// Tells of an error on stderr, unless there were many.
-    fn tell(&mut self, failure: &Failure) {
-        self.errors += 1;
-        // A closed stderr is no reason to stop.
-        if self.errors <= ERRORS_TOLD_MAX {
-            let _ = writeln!(io::stderr(), "Error in dht request: {failure}");
-        }
-        if self.errors == ERRORS_TOLD_MAX {
-            let _ = writeln!(io::stderr(), "Further errors of this cycle are only counted");
-        }
+        self.record.ended(target, kind, now.saturating_sub(start), result);
     }
 
     fn open_within(&self) -> u64 {
@@ -581,26 +458,10 @@ impl Worker {
             }
         }
     }
-
-    fn show(&self) {
-        for (at, window) in self.windows.iter().enumerate() {
-            window.show(&self.live, at);
-        }
-    }
 }
 
 /// What thread `thread` of `threads` has of `all`.
 pub(super) fn share(all: u64, threads: usize, thread: usize) -> u64 {
     let (threads, thread) = (threads as u64, thread as u64);
     all / threads + u64::from(thread < all % threads)
-}
-
-/// So many gaps between requests, in nanoseconds.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "a float saturates when it becomes an integer"
-)]
-fn gap_ns(gaps: f64, rate: f64) -> u64 {
-    (gaps * 1e9 / rate) as u64
 }
