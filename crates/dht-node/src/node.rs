@@ -19,6 +19,7 @@ use socket2::{Domain, Socket, Type};
 use crate::config::{DumpsConfig, NodeConfig};
 use crate::context::{Clock, UnixTime};
 use crate::counters::Counters;
+use crate::driver::DriverKind;
 use crate::durability::{Keeper, boot_id};
 use crate::mailbox::Mailbox;
 use crate::persist::{DumpTarget, Dumper, Dumps, LoadOptions, Schedule};
@@ -73,6 +74,12 @@ pub(crate) enum StartError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The system has no io_uring, or not for us.
+    #[error(
+        "[Performance] io = uring: the system refuses io_uring: {0}. It needs Linux 6.1, and a \
+         container must allow it; or set io = auto"
+    )]
+    Uring(io::Error),
     /// The thread that dumps cannot be made.
     #[error("cannot start the thread that dumps: {0}")]
     Dumper(io::Error),
@@ -114,6 +121,7 @@ impl Node {
         clocks: (Clock, UnixTime),
     ) -> Result<(Self, [TcpListener; 2]), StartError> {
         let workers = worker_count(config);
+        let driver = DriverKind::choose(config.performance.io).map_err(StartError::Uring)?;
         // The seed decides where in the store a key lies, and nobody outside may guess it.
         let store = Store::new(StoreOptions { shard_bits: shard_bits(workers), seed: random() });
         let dumps = Dumps::new(Duration::from_secs(config.dumps.deadline_s.into()));
@@ -131,7 +139,7 @@ impl Node {
             dumps,
             keeper: keeper.map(Arc::new),
             hash_range: config.server.hash_range,
-            settings: settings(config, bound.port(), neo_bound.port()),
+            settings: settings(config, driver, bound.port(), neo_bound.port()),
             legacy_connections: ConnectionCount::new(config.server.connection_limit as usize),
             neo_connections: ConnectionCount::new(config.server.connection_limit as usize),
             credentials: RwLock::new(Arc::new(credentials)),
@@ -233,8 +241,9 @@ fn random() -> u64 {
     getrandom::u64().expect("the system has random numbers")
 }
 
-fn settings(config: &NodeConfig, port: u16, neo_port: u16) -> Settings {
+fn settings(config: &NodeConfig, driver: DriverKind, port: u16, neo_port: u16) -> Settings {
     Settings {
+        driver,
         address: config.server.address.to_string(),
         port,
         neo_port,

@@ -10,6 +10,7 @@ use dht_protocol::neo::credentials::Credentials;
 use dht_storage::{Store, Usage};
 use dht_types::HashRange;
 
+use crate::driver::DriverKind;
 use crate::durability::Keeper;
 use crate::persist::Dumps;
 
@@ -49,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) batch_bytes_max: usize,
     /// Limit for [`Shared::bytes`], 0 for none.
     pub(crate) bytes_max: u64,
+    /// What serves the sockets.
+    pub(crate) driver: DriverKind,
     /// How often what a Listen has gathered is sent.
     pub(crate) listen_flush_period: Duration,
     /// How long a neo client may take to authenticate.

@@ -20,7 +20,7 @@ use crate::alarms::Alarms;
 use crate::connection::Connection;
 use crate::context::{Clock, Context, UnixTime};
 use crate::counters::Counters;
-use crate::driver::{ConnId, MioDriver, Ready, Received};
+use crate::driver::{ConnId, Driver, Ready, Received};
 use crate::durability::{Journal, JournalOptions};
 use crate::mailbox::{Accepted, Mailbox};
 use crate::session::Session;
@@ -31,7 +31,7 @@ const RECLAIM_RECORDS_PER_TURN: usize = 512;
 
 /// See the module.
 pub(crate) struct Worker {
-    driver: MioDriver,
+    driver: Driver,
     mailbox: Arc<Mailbox>,
     counters: Arc<Counters>,
     cx: Context,
@@ -58,7 +58,7 @@ impl Worker {
         clock: Clock,
         unix_time: UnixTime,
     ) -> io::Result<Self> {
-        let (driver, waker) = MioDriver::new()?;
+        let (driver, waker) = Driver::new(shared.settings.driver)?;
         let (mailbox, counters) = (Arc::new(Mailbox::new(waker)), Arc::new(Counters::default()));
         let journal = shared.keeper.as_ref().map(|keeper| {
             let mailbox = Arc::clone(&mailbox);
@@ -307,7 +307,7 @@ impl Worker {
         for conn in touched.drain(..) {
             let Some(connection) = self.connections.get_mut(conn) else { continue };
             connection.send(&self.counters, |bytes| self.driver.send(conn, bytes));
-            if connection.is_over() {
+            if connection.is_over() && self.driver.all_sent(conn) {
                 self.driver.remove(conn);
                 self.remove(conn);
             } else if connection.wants_turn() {

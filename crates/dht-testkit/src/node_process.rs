@@ -58,7 +58,12 @@ impl Default for NodeSettings {
             ("LOG.Root", "propagate", "true"),
         ];
         let values = values.map(|(section, key, value)| (section, key, value.to_owned()));
-        Self { values: values.to_vec(), args: Vec::new() }
+        let mut values = values.to_vec();
+        // So all tests can be run on either driver of the node.
+        if let Ok(io) = std::env::var("DHT_TEST_IO") {
+            values.push(("Performance", "io", io));
+        }
+        Self { values, args: Vec::new() }
     }
 }
 

@@ -111,6 +111,19 @@ pub struct PerformanceConfig {
     pub workers: u32,
     /// How long a neo client may take to authenticate, in milliseconds. Not in the original.
     pub neo_auth_timeout_ms: u32,
+    /// How sockets are served. Not in the original.
+    pub io: Io,
+}
+
+/// How the node talks to its sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Io {
+    /// By io_uring if the system lets us, else by epoll.
+    Auto,
+    /// By io_uring or not at all.
+    Uring,
+    /// By epoll.
+    Epoll,
 }
 
 /// `[Options_Memory]`
@@ -228,6 +241,11 @@ impl PerformanceConfig {
             redist_memory_limit_multiplier: multiplier(&mut section)?,
             workers: section.or("workers", 0)?,
             neo_auth_timeout_ms: section.at_least("neo_auth_timeout_ms", auth_timeout_ms, 1)?,
+            io: section.one_of(
+                "io",
+                &[("auto", Io::Auto), ("uring", Io::Uring), ("epoll", Io::Epoll)],
+                Io::Auto,
+            )?,
         };
         warnings.extend(section.finish(loose)?);
         Ok(config)

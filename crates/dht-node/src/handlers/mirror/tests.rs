@@ -39,6 +39,7 @@ fn context() -> Context {
         data_dir: PathBuf::new(),
         batch_bytes_max: 65_535,
         bytes_max: 0,
+        driver: crate::driver::DriverKind::Epoll,
         listen_flush_period: std::time::Duration::from_millis(1),
         neo_auth_timeout: std::time::Duration::from_secs(1),
         channel_base_bytes: 0,
