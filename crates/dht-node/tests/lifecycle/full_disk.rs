@@ -11,7 +11,7 @@ const VALUE_BYTES: usize = 1000;
 const RECORDS: u64 = 1000;
 const DISK_BYTES: u64 = 3_600_000;
 
-/// Dumps every second. What the log does on a full disk is another matter.
+/// Dumps every second. What the log does on a full disk: see below.
 fn settings() -> NodeSettings {
     let settings = NodeSettings::default().with("Log", "durability", "memory");
     settings.with("Dumps", "period_s", "1").with("Dumps", "retry_s", "1")
@@ -94,4 +94,62 @@ fn a_disk_that_runs_full_loses_nothing_and_the_node_recovers_by_itself() {
     fill(&mut peer, 7);
     assert_eq!(node.stop().code(), Some(1));
     assert_eq!(generations(&data)[0], 6);
+}
+
+fn get(peer: &mut Peer, key: u64) -> Vec<u8> {
+    peer.send(&legacy::get("ch", key));
+    assert_eq!(peer.receive_u32(), legacy::status::OK);
+    peer.receive_array()
+}
+
+/// The log is full: nobody is told that a write was done, reads go on, and it goes on by itself.
+#[test]
+fn a_log_that_runs_full_refuses_writes_until_there_is_room() {
+    for level in ["os", "disk"] {
+        let instance = Instance::new();
+        let data = instance.path().join("data");
+        let Some(disk) = SmallDisk::mount(&data, DISK_BYTES) else { return };
+        let settings = NodeSettings::default().with("Log", "durability", level);
+        let node = instance.node(&settings.with("Performance", "workers", "1"));
+        assert!(put(&mut node.connect(), "ch", 0, b"before"));
+        disk.leave_free(50_000);
+
+        // The first that does not fit is closed without an answer; from then on they are refused.
+        let mut acknowledged = 1;
+        let mut peer = node.connect();
+        while put(&mut peer, "ch", acknowledged, &[1; VALUE_BYTES]) {
+            acknowledged += 1;
+        }
+        assert!((10..60).contains(&acknowledged), "{acknowledged}");
+        let mut peer = node.connect();
+        peer.send(&legacy::put("ch", 1_000, b"refused"));
+        assert_eq!(peer.receive_u32(), legacy::status::ERROR);
+        peer.send(&legacy::remove("ch", 0));
+        assert_eq!(peer.receive_u32(), legacy::status::ERROR);
+        peer.send(&legacy::remove_channel("ch"));
+        assert_eq!(peer.receive_u32(), legacy::status::ERROR);
+        assert_eq!(get(&mut peer, 0), b"before");
+        let overall = health(&node).swap_remove(0);
+        let told = overall.contains("cannot be written") && overall.contains("No space left");
+        assert!(told, "{overall}");
+
+        disk.empty();
+        wait_for("writes", || {
+            peer.send(&legacy::put("ch", 2_000, b"after"));
+            (peer.receive_u32() == legacy::status::OK).then_some(())
+        });
+        assert_eq!(health(&node)[0], "ok");
+        node.kill();
+        let node = instance.node(&NodeSettings::default().with("Log", "durability", level));
+        let mut peer = node.connect();
+        let last = [1; VALUE_BYTES];
+        for (key, value) in [(0, &b"before"[..]), (acknowledged - 1, &last), (2_000, b"after")] {
+            assert_eq!(get(&mut peer, key), value);
+        }
+        assert_eq!(get(&mut peer, 1_000), b"", "there is no such record");
+        let log = lines_of(&at(&node, "log/root.log"), "dhtnode.storage.ChangeLog");
+        for told in ["cannot be written", "can be written again"] {
+            assert_eq!(log.iter().filter(|line| line.contains(told)).count(), 1, "{told}");
+        }
+    }
 }
