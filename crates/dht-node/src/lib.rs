@@ -13,6 +13,8 @@
 //!     neo/           the same, any number at a time
 //!       handlers/      what each request does
 //! persist/       dump files into the store and back
+//! ranges.rs      which keys are ours, and who is told of it
+//! moves/         records on their way to other nodes, and from them
 //! ```
 
 mod alarms;
@@ -26,10 +28,13 @@ mod driver;
 mod handlers;
 mod legacy;
 mod mailbox;
+mod moves;
 mod neo;
 mod node;
 mod persist;
 mod program;
+mod range_file;
+mod ranges;
 mod session;
 mod shared;
 mod stats;

@@ -20,6 +20,7 @@ use crate::connection::Connection;
 use crate::context::{Clock, Context, UnixTime};
 use crate::counters::Counters;
 use crate::driver::{ConnId, MioDriver, Ready, Received};
+use crate::handlers::remove_record;
 use crate::mailbox::{Accepted, Mailbox};
 use crate::session::Session;
 use crate::shared::Shared;
@@ -89,6 +90,7 @@ impl Worker {
             if self.take_mail() {
                 return Ok(());
             }
+            self.look_at_ranges();
             self.ring_alarms();
             for _ in 0..self.queue.len() {
                 if let Some(conn) = self.queue.pop_front() {
@@ -136,6 +138,12 @@ impl Worker {
         for (conn, stream) in mail.woken {
             self.wake(conn, stream);
         }
+        for removal in mail.removals {
+            for key in &removal.keys {
+                remove_record(&self.cx, &removal.channel, *key, removal.notify);
+            }
+            removal.done();
+        }
         if mail.stop {
             for (_, connection) in std::mem::take(&mut self.connections) {
                 self.close(connection);
@@ -151,6 +159,17 @@ impl Worker {
             connection.wake(stream);
             self.enqueue(conn);
         }
+    }
+
+    /// Goes by the hash range of now, and has clients told of it.
+    fn look_at_ranges(&mut self) {
+        if !self.cx.refresh_view() {
+            return;
+        }
+        let connections = self.connections.iter_mut();
+        let curious = connections.filter_map(|(conn, c)| c.note_range_news().then_some(conn));
+        let curious: Vec<ConnId> = curious.collect();
+        curious.into_iter().for_each(|conn| self.enqueue(conn));
     }
 
     fn ring_alarms(&mut self) {

@@ -8,7 +8,7 @@ use dht_types::Key;
 use neo::requests::RemoveReply;
 
 use super::Outcome;
-use crate::context::{Context, writer};
+use crate::context::{Context, Place, writer};
 
 pub(super) fn legacy(cx: &mut Context, request: &Remove<'_>, out: &mut Vec<u8>) -> Outcome {
     remove(cx, request).encode(&mut writer(out));
@@ -16,7 +16,7 @@ pub(super) fn legacy(cx: &mut Context, request: &Remove<'_>, out: &mut Vec<u8>) 
 }
 
 fn remove(cx: &mut Context, request: &Remove<'_>) -> Status {
-    if !cx.shared.hash_range.contains(request.key) {
+    if !cx.owns(request.key) {
         return Status::WrongNode;
     }
     // Compat: who mirrors the channel hears of a removal even if there was no such record.
@@ -27,8 +27,15 @@ fn remove(cx: &mut Context, request: &Remove<'_>) -> Status {
 }
 
 /// Removes and counts a record; `false` if there was none.
-pub(super) fn remove_record(cx: &Context, channel: &Channel, key: Key, notify: Notify) -> bool {
-    let removed = channel.update(key, notify, |old| Change::Remove(old.map(<[u8]>::len)));
+pub(crate) fn remove_record(cx: &Context, channel: &Channel, key: Key, notify: Notify) -> bool {
+    let receiving = cx.view.receiving.as_ref().filter(|receiving| receiving.contains(key));
+    let removed = channel.update(key, notify, |old| {
+        // What another node still has of it must not bring it back.
+        if let Some(receiving) = receiving {
+            receiving.removed(channel.name(), key);
+        }
+        Change::Remove(old.map(<[u8]>::len))
+    });
     // An error says that the channel itself was removed a moment ago.
     let Ok(Some(value_bytes)) = removed else { return false };
     cx.counters.actions.deleted.record(value_bytes);
@@ -41,7 +48,8 @@ pub(super) fn neo(
     request: &neo::requests::Remove<'_>,
     out: &mut Vec<u8>,
 ) {
-    let reply = if !cx.shared.hash_range.contains(request.key) {
+    let place = cx.place(request.key);
+    let reply = if !matches!(place, Place::Ours | Place::Leaving) {
         RemoveReply::WrongNode
     } else {
         match cx.channel_or_create(request.channel) {
@@ -49,6 +57,7 @@ pub(super) fn neo(
             Ok(channel) if remove_record(cx, &channel, request.key, Notify::IfPresent) => {
                 RemoveReply::Removed
             }
+            // It may be on its way: the client asks the taker next, which then forgets it.
             Ok(_) => RemoveReply::NoRecord,
         }
     };

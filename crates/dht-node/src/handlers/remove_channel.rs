@@ -22,6 +22,9 @@ pub(super) fn legacy(cx: &mut Context, request: &RemoveChannel<'_>, out: &mut Ve
 /// Removes the records, and the dump file, so that a restart does not bring them back. `false`: the
 /// records are gone, but the file could not be moved.
 fn remove(cx: &Context, name: &ChannelName) -> bool {
+    if let Some(receiving) = &cx.view.receiving {
+        receiving.removed_channel(name);
+    }
     let Shared { store, dumps, settings: Settings { data_dir, .. }, .. } = &*cx.shared;
     match dumps.remove_channel(&OsDisk, data_dir, store, name) {
         Ok(()) => true,

@@ -15,6 +15,7 @@ use super::dumps::{Dumps, GoodDump};
 use super::percent::Percent;
 use super::{CHANNELS_LOG, DUMP_LOG};
 use crate::context::Clock;
+use crate::moves::JOURNAL_FILE;
 
 /// What happens to a record in a dump file that is outside the node's hash range.
 /// Source: spec `node` 3.3, `allow_out_of_range`.
@@ -29,10 +30,12 @@ pub enum OutOfRange {
 }
 
 /// How to load.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct LoadOptions {
     /// The node's range.
     pub(crate) hash_range: HashRange,
+    /// Parts that were given away or not yet taken over: what a dump has of them is not ours.
+    pub(crate) foreign: Vec<HashRange>,
     /// What to do with records outside of it.
     pub(crate) out_of_range: OutOfRange,
     /// Give up on a channel of which more records than this were read, all of them out of range;
@@ -137,6 +140,7 @@ pub(crate) fn load_all(
                 target: DUMP_LOG,
                 "{name}: Ignoring file while scanning directory '{}': {error}", dir.display()
             ),
+            FoundKind::NoSuffix if name == JOURNAL_FILE => {}
             FoundKind::Backup(_) | FoundKind::NoSuffix => log::warn!(
                 target: DUMP_LOG,
                 "{name}: Ignoring file while scanning directory '{}' (no '.tcm' suffix)",
@@ -316,6 +320,9 @@ impl<'a> Load<'a> {
         }
         if self.options.hash_range.contains(key) {
             return Ok(true);
+        }
+        if self.options.foreign.iter().any(|part| part.contains(key)) {
+            return Ok(false);
         }
         self.out_of_range += 1;
         let load = self.out_of_range(key)?;
