@@ -14,7 +14,7 @@
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use dht_protocol::neo::requests::HashRangeUpdate;
@@ -94,6 +94,8 @@ pub(crate) struct Ranges {
     /// Grows with every change of the view or of the news.
     generation: AtomicU64,
     changed: Condvar,
+    /// Those before it that somebody still goes by: a worker in this turn, or a scan.
+    past: Mutex<Vec<Weak<RangeView>>>,
     news: Mutex<News>,
     workers: OnceLock<Vec<Arc<Mailbox>>>,
     /// Where the range is kept; none if the node was started without a config file.
@@ -123,6 +125,7 @@ impl Ranges {
             current: Mutex::new(Arc::new(RangeView::new(owned, foreign, disputed))),
             generation: AtomicU64::new(1),
             changed: Condvar::new(),
+            past: Mutex::default(),
             news: Mutex::default(),
             workers: OnceLock::new(),
             file,
@@ -163,8 +166,8 @@ impl Ranges {
         range_file::rewrite(file, range)
     }
 
-    /// Changes the view. Returns its generation, and the view that was.
-    pub(crate) fn change(&self, change: impl FnOnce(&mut RangeView)) -> (u64, Arc<RangeView>) {
+    /// Changes the view. Returns its generation.
+    pub(crate) fn change(&self, change: impl FnOnce(&mut RangeView)) -> u64 {
         let mut current = self.lock();
         let mut view = RangeView::clone(&current);
         change(&mut view);
@@ -172,8 +175,18 @@ impl Ranges {
         let generation = self.generation.fetch_add(1, SeqCst) + 1;
         self.changed.notify_all();
         drop(current);
+        let mut past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        past.retain(|view| view.strong_count() > 0);
+        past.push(Arc::downgrade(&before));
+        drop((past, before));
         self.nudge();
-        (generation, before)
+        generation
+    }
+
+    /// Whether somebody still goes by a view that was.
+    pub(crate) fn past_is_in_use(&self) -> bool {
+        let past = self.past.lock().unwrap_or_else(PoisonError::into_inner);
+        past.iter().any(|view| view.strong_count() > 0)
     }
 
     /// Tells the clients who want to know.

@@ -33,7 +33,7 @@ use super::peer::{Peer, PeerError};
 use super::redistribute::node_address;
 use super::{GivingTurn, Requester};
 use crate::node::NEO_PORT_OFFSET;
-use crate::ranges::{RangeView, without};
+use crate::ranges::without;
 use crate::shared::Shared;
 
 /// Batches that are on their way before the giver waits for an answer.
@@ -150,8 +150,8 @@ impl GivePart {
 pub(crate) fn resolve(turn: GivingTurn, pending: Pending) -> std::io::Result<()> {
     let shared = Arc::clone(&turn.shared);
     shared.moves.spawn(move || {
-        if let ControlFlow::Continue(Some(before)) = settle(&turn.shared, &pending) {
-            clean_up(&turn.shared, pending.part, &before);
+        if settle(&turn.shared, &pending) == Verdict::Taken {
+            clean_up(&turn.shared, pending.part);
         }
         drop(turn);
     })
@@ -164,7 +164,7 @@ fn run(shared: &Arc<Shared>, job: &Arc<GivePart>, pending: &Pending) {
         Err(error) => Err(error),
     };
     match moved {
-        Ok((progress, before)) => {
+        Ok(progress) => {
             log::info!(
                 "Gave {} to node {}:{}: {} records, {} bytes; requests for it waited {} us",
                 pending.part,
@@ -175,7 +175,7 @@ fn run(shared: &Arc<Shared>, job: &Arc<GivePart>, pending: &Pending) {
                 progress.pause_micros
             );
             job.end(MoveReply::Finished(progress));
-            clean_up(shared, pending.part, &before);
+            clean_up(shared, pending.part);
         }
         Err(error) => {
             log::warn!("{} stays here: {error}", pending.part);
@@ -237,50 +237,53 @@ impl<'a> Giver<'a> {
         (self.shared.moves.clock)()
     }
 
-    /// Returns the view from before the claim, by which old scans go.
-    fn give(&mut self) -> Result<(MoveProgress, Arc<RangeView>), MoveError> {
+    fn give(&mut self) -> Result<MoveProgress, MoveError> {
         let copied = self.note_pending().and_then(|()| self.copy());
         if let Err(error) = copied {
             self.give_up();
             return Err(error);
         }
         let frozen_at = self.now();
-        let (generation, _) = self.shared.ranges.change(|v| v.frozen = Some(self.pending.part));
+        let generation = self.shared.ranges.change(|v| v.frozen = Some(self.pending.part));
         if let Err(error) = self.send_the_last(generation) {
             self.shared.ranges.change(|view| view.frozen = None);
             self.give_up();
             return Err(error);
         }
+        let all_sent_at = self.now();
         let claim = MoveMessage::Claim { token: self.pending.token };
-        let before = match self.peer.ask(&self.shared.moves.stop, &claim) {
-            Ok(MoveReply::Claimed(range)) => Some(let_go(self.shared, self.pending, range)),
+        match self.peer.ask(&self.shared.moves.stop, &claim) {
+            Ok(MoveReply::Claimed(range)) => let_go(self.shared, self.pending, range),
             // An answer, and so one that is final.
             Err(error @ PeerError::Refused(..)) => {
                 self.shared.ranges.change(|view| view.frozen = None);
                 self.give_up();
                 return Err(error.into());
             }
-            Ok(_) | Err(_) => None,
-        };
-        let before = match before {
-            Some(before) => before,
-            None => self.in_doubt()?,
-        };
-        let pause = self.now().saturating_duration_since(frozen_at);
+            Ok(_) | Err(_) => self.in_doubt()?,
+        }
+        let thawed_at = self.now();
+        note_let_go(self.shared, self.pending);
+        let pause = thawed_at.saturating_duration_since(frozen_at);
         self.progress.pause_micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
-        Ok((self.progress, before))
+        log::info!(
+            "Requests for {} waited {pause:?}, {:?} of it for the taker's claim",
+            self.pending.part,
+            thawed_at.saturating_duration_since(all_sent_at)
+        );
+        Ok(self.progress)
     }
 
     /// The taker has been told to claim, and nothing came back.
-    fn in_doubt(&self) -> Result<Arc<RangeView>, MoveError> {
+    fn in_doubt(&self) -> Result<(), MoveError> {
         self.shared.ranges.change(|view| {
             view.frozen = None;
             view.disputed = Some(self.pending.part);
         });
         match settle(self.shared, self.pending) {
-            ControlFlow::Continue(Some(before)) => Ok(before),
-            ControlFlow::Continue(None) => Err(PeerError::Closed(self.peer.address()).into()),
-            ControlFlow::Break(()) => Err(PeerError::Stopped.into()),
+            Verdict::Taken => Ok(()),
+            Verdict::Ours => Err(PeerError::Closed(self.peer.address()).into()),
+            Verdict::Stopped => Err(PeerError::Stopped.into()),
         }
     }
 
@@ -447,9 +450,18 @@ fn share(amount: u64, part: HashRange, range: HashRange) -> u64 {
     u64::try_from(share).unwrap_or(u64::MAX)
 }
 
-/// Asks the taker whose the part is, for as long as it takes. `Continue(None)`: it is ours.
-/// `Break`: the node stops.
-fn settle(shared: &Shared, pending: &Pending) -> ControlFlow<(), Option<Arc<RangeView>>> {
+/// Whose a part is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The taker's.
+    Taken,
+    Ours,
+    /// Not known, and the node stops.
+    Stopped,
+}
+
+/// Asks the taker whose the part is, for as long as it takes, and acts on it.
+fn settle(shared: &Shared, pending: &Pending) -> Verdict {
     let Pending { token, part, address, port } = pending;
     let mut complained = false;
     loop {
@@ -461,7 +473,9 @@ fn settle(shared: &Shared, pending: &Pending) -> ControlFlow<(), Option<Arc<Rang
         };
         match ask() {
             Ok(MoveReply::Claimed(range)) => {
-                return ControlFlow::Continue(Some(let_go(shared, pending, range)));
+                let_go(shared, pending, range);
+                note_let_go(shared, pending);
+                return Verdict::Taken;
             }
             Ok(MoveReply::NotClaimed) => {
                 let mut state = shared.moves.lock();
@@ -470,9 +484,9 @@ fn settle(shared: &Shared, pending: &Pending) -> ControlFlow<(), Option<Arc<Rang
                 }
                 shared.ranges.change(|view| view.disputed = None);
                 log::info!("{part} is still ours");
-                return ControlFlow::Continue(None);
+                return Verdict::Ours;
             }
-            Ok(_) | Err(_) if shared.moves.stop.is_set() => return ControlFlow::Break(()),
+            Ok(_) | Err(_) if shared.moves.stop.is_set() => return Verdict::Stopped,
             Ok(_) => {}
             Err(error) => {
                 if !std::mem::replace(&mut complained, true) {
@@ -487,34 +501,41 @@ fn settle(shared: &Shared, pending: &Pending) -> ControlFlow<(), Option<Arc<Rang
             }
         }
         if shared.moves.stop.wait(SETTLE_RETRY) {
-            return ControlFlow::Break(());
+            return Verdict::Stopped;
         }
     }
 }
 
-/// The part is the taker's: acts on it, in memory first, so that requests wait no longer. After a
-/// crash in between the journal's `pending` leads here again.
-fn let_go(shared: &Shared, pending: &Pending, taker_range: HashRange) -> Arc<RangeView> {
+/// The part is the taker's: acts on it in memory, so that requests wait no longer. After a crash
+/// before [`note_let_go`] the journal's `pending` leads here again.
+fn let_go(shared: &Shared, pending: &Pending, taker_range: HashRange) {
     let Pending { part, address, port, .. } = pending;
     let mut state = shared.moves.lock();
-    state.journal.add_foreign(*part);
+    state.journal.defer(|journal| journal.add_foreign(*part));
     let foreign = state.journal.foreign.clone();
     let owned = shared.ranges.current().0.owned;
     let left = without(owned, *part).unwrap_or(owned);
     let taker = node_address(address, port.saturating_add(NEO_PORT_OFFSET));
     let news = taker.map(|taker: SocketAddrV4| HashRangeUpdate::NewNode(taker, taker_range));
     shared.ranges.tell(news.into_iter().chain([HashRangeUpdate::ChangeHashRange(left)]));
-    let (_, before) = shared.ranges.change(|view| {
+    shared.ranges.change(|view| {
         view.owned = left;
         view.foreign = foreign;
         view.frozen = None;
         view.disputed = None;
     });
+}
+
+/// Does the same on disk.
+fn note_let_go(shared: &Shared, pending: &Pending) {
+    let Pending { part, address, port, .. } = pending;
+    let mut state = shared.moves.lock();
+    let left = shared.ranges.current().0.owned;
     let kept = shared.ranges.save(left).map_err(|error| error.to_string());
     let noted = match &kept {
-        Ok(()) => state.journal.save(|journal| journal.pending = None),
+        Ok(()) => state.journal.change(|journal| journal.pending = None),
         // The next start asks the taker again, and comes here again.
-        Err(_) => state.journal.save(|_| {}),
+        Err(_) => state.journal.change(|_| {}),
     };
     if let Err(error) = kept.and(noted.map_err(|error| error.to_string())) {
         log::error!(
@@ -522,16 +543,12 @@ fn let_go(shared: &Shared, pending: &Pending, taker_range: HashRange) -> Arc<Ran
              ask there at its next start: {error}"
         );
     }
-    before
 }
 
 /// Removes what is left here of a part that was given away, when no scan is at it any more.
-fn clean_up(shared: &Shared, part: HashRange, before: &Arc<RangeView>) {
+fn clean_up(shared: &Shared, part: HashRange) {
     let give_up = (shared.moves.clock)() + OLD_SCANS_MAX;
-    let generation = shared.ranges.generation();
-    shared.ranges.wait_until_seen(generation);
-    // This one is ours.
-    while Arc::strong_count(before) > 1 && (shared.moves.clock)() < give_up {
+    while shared.ranges.past_is_in_use() && (shared.moves.clock)() < give_up {
         if shared.moves.stop.wait(Duration::from_millis(10)) {
             return;
         }

@@ -39,6 +39,8 @@ pub(crate) struct Journal {
     pub(crate) foreign: Vec<HashRange>,
     claimed: Vec<MoveToken>,
     pub(crate) pending: Option<Pending>,
+    /// There are changes that are not on disk.
+    is_behind: bool,
 }
 
 /// A journal that cannot be read.
@@ -112,17 +114,18 @@ impl Journal {
     pub(crate) fn change(&mut self, change: impl FnOnce(&mut Self)) -> io::Result<()> {
         let mut changed = self.clone();
         change(&mut changed);
-        if changed != *self {
+        if changed != *self || self.is_behind {
             replace(&self.path, changed.text().as_bytes())?;
+            changed.is_behind = false;
             *self = changed;
         }
         Ok(())
     }
 
-    /// The same, and writes even if nothing changes.
-    pub(crate) fn save(&mut self, change: impl FnOnce(&mut Self)) -> io::Result<()> {
+    /// Changes the journal, but on disk only with the next change: for what a crash may undo.
+    pub(crate) fn defer(&mut self, change: impl FnOnce(&mut Self)) {
         change(self);
-        replace(&self.path, self.text().as_bytes())
+        self.is_behind = true;
     }
 
     /// Notes that what lies here of a part is not ours. Parts that touch become one.

@@ -188,6 +188,9 @@ impl Moves {
             // A panic has been told of.
             let _ = thread.join();
         }
+        if let Err(error) = self.lock().journal.change(|_| {}) {
+            log::error!("cannot write the journal of moves: {error}");
+        }
     }
 
     /// Bytes that PutBatch may fill this node to; `None` for no limit.

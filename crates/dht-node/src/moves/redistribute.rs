@@ -278,7 +278,7 @@ impl Work {
         }
         // Takers first: a client that is refused here has to know where to turn.
         ranges.tell(self.targets.iter().map(Target::news));
-        let (generation, _) = ranges.change(|view| {
+        let generation = ranges.change(|view| {
             view.owned = range;
             view.giving = giving;
             view.receiving = receiving;

@@ -110,14 +110,12 @@ impl Moves {
             let _ = shared.ranges.save(owned);
             return Err(format!("the taker cannot keep its new hash range: {error}"));
         }
-        let noted = state.journal.change(|journal| {
+        // The giver waits. Until this is on disk the range in the config file, which goes before,
+        // says the same; and it will be when a part leaves, as the journal is written for that.
+        state.journal.defer(|journal| {
             journal.remove_foreign(part);
             journal.add_claimed(token);
         });
-        if let Err(error) = noted {
-            // The range in the config file goes before.
-            log::error!("cannot write the journal of moves: {error}");
-        }
         state.taking = None;
         let foreign = state.journal.foreign.clone();
         shared.ranges.tell([HashRangeUpdate::ChangeHashRange(range)]);
