@@ -105,6 +105,7 @@ pub(crate) enum NeoStream {
     GetAll(Box<NeoGetAllStream>),
     Mirror(Box<MirrorStream>),
     Update(UpdateWait),
+    Move(MoveStream),
 }
 
 impl NeoStream {
@@ -114,6 +115,7 @@ impl NeoStream {
             Self::GetAll(_) => neo::Command::GetAll,
             Self::Mirror(_) => neo::Command::Mirror,
             Self::Update(_) => neo::Command::Update,
+            Self::Move(_) => neo::Command::MovePart,
         }
     }
 
@@ -124,13 +126,14 @@ impl NeoStream {
             Self::GetHashRange(stream) => stream.step(cx, id, out),
             Self::GetAll(stream) => stream.step(cx, id, out),
             Self::Mirror(stream) => stream.step(cx, id, out),
+            Self::Move(stream) => stream.neo_step(id, out),
         }
     }
 
     /// Whether it has to be woken at this time.
     pub(crate) fn awaits(&self, at: Instant) -> bool {
         match self {
-            Self::GetHashRange(_) | Self::Update(_) | Self::GetAll(_) => false,
+            Self::GetHashRange(_) | Self::Update(_) | Self::GetAll(_) | Self::Move(_) => false,
             Self::Mirror(stream) => stream.awaits(at),
         }
     }
@@ -145,7 +148,7 @@ impl NeoStream {
     /// The client wants it to pause, go on or end. `None`: this request knows no such thing.
     pub(crate) fn control(&mut self, control: Control) -> Option<Reaction> {
         match self {
-            Self::GetHashRange(_) | Self::Update(_) => None,
+            Self::GetHashRange(_) | Self::Update(_) | Self::Move(_) => None,
             Self::GetAll(stream) => Some(stream.control(control)),
             Self::Mirror(stream) => Some(stream.control(control)),
         }
@@ -171,6 +174,7 @@ pub(crate) fn neo(
         Request::Remove(request) => remove::neo(cx, id, request, out),
         Request::RemoveChannel(request) => remove_channel::neo(cx, id, request, out),
         Request::Update(request) => return update::neo(cx, id, request, out),
+        Request::MovePart(request) => return Ok(move_part::neo(cx, id, request, out)),
     }
     Ok(None)
 }

@@ -7,12 +7,14 @@ use dht_protocol::legacy::requests::{
     MOVE_VERSION, MoveInfo, MoveMessage, MovePart, MoveReply, MoveToken, Moved, next_moved,
 };
 use dht_protocol::legacy::{CloseReason, Status};
+use dht_protocol::neo::requests::MoveUpdate;
+use dht_protocol::neo::{self, Payload, RequestId};
 use dht_protocol::wire::Reader;
 use dht_storage::Notify;
 use dht_types::HashRange;
 
 use super::remove::remove_record;
-use super::{Outcome, Step, Stream};
+use super::{NeoStream, Outcome, Step, Stream};
 use crate::context::{Context, writer};
 use crate::moves::{GivePart, Moves, PurgeStream, Requester, node_address};
 use crate::ranges::without;
@@ -30,7 +32,7 @@ pub(super) fn legacy(cx: &mut Context, request: &MovePart<'_>, out: &mut Vec<u8>
     let reply = match message {
         MoveMessage::Info { version } => info(cx, version),
         MoveMessage::Start { version, part, address, port } => {
-            match start(cx, version, part, address, port) {
+            match version_is_ours(version).and_then(|()| start(cx, part, address, port, 0)) {
                 Ok(stream) => {
                     Status::Ok.encode(&mut writer(out));
                     return Outcome::Stream(Stream::Move(stream));
@@ -105,12 +107,11 @@ fn info(cx: &Context, version: u16) -> MoveReply {
 /// Refuses what cannot work, before anything changes.
 fn start(
     cx: &Context,
-    version: u16,
     part: HashRange,
     address: &str,
     port: u16,
+    stream: u64,
 ) -> Result<MoveStream, String> {
-    version_is_ours(version)?;
     let settings = &cx.shared.settings;
     if node_address(address, port).is_none() {
         return Err(format!("{address}:{port} is no IPv4 address and port"));
@@ -131,7 +132,7 @@ fn start(
     }
     let turn = Moves::take_turn(&cx.shared)
         .ok_or("busy: another move is under way here; try again later")?;
-    let requester = Requester { mailbox: Arc::clone(&cx.mailbox), conn: cx.conn };
+    let requester = Requester { mailbox: Arc::clone(&cx.mailbox), conn: cx.conn, stream };
     let work = GivePart::start(turn, part, address, port, requester)
         .map_err(|error| format!("the giver cannot start a thread for it: {error}"))?;
     Ok(MoveStream { work })
@@ -194,7 +195,48 @@ fn store_records(
     Ok(MoveReply::Done)
 }
 
+pub(super) fn neo(
+    cx: &Context,
+    id: RequestId,
+    request: &neo::requests::MovePart<'_>,
+    out: &mut Vec<u8>,
+) -> Option<NeoStream> {
+    if !cx.client_is_admin {
+        MoveUpdate::NotPermitted.write(id, out);
+        return None;
+    }
+    match start(cx, request.part, request.address, request.port, id.get()) {
+        Ok(stream) => Some(NeoStream::Move(stream)),
+        Err(why) => {
+            MoveUpdate::Refused(&why).write(id, out);
+            None
+        }
+    }
+}
+
 impl MoveStream {
+    /// The same for a neo client.
+    pub(crate) fn neo_step(&self, id: RequestId, out: &mut Vec<u8>) -> Step {
+        match self.work.news() {
+            None => return Step::Idle,
+            Some((MoveReply::Progress(progress), _)) => {
+                MoveUpdate::Progress(progress).write(id, out);
+                return Step::Idle;
+            }
+            Some((MoveReply::Finished(progress), _)) => {
+                MoveUpdate::Finished(progress).write(id, out);
+            }
+            Some((MoveReply::Refused(why), _)) => MoveUpdate::Refused(&why).write(id, out),
+            Some((other, _)) => unreachable!("{other:?} ends no move"),
+        }
+        Step::Done
+    }
+
+    /// Gives it up, if that is still possible.
+    pub(crate) fn cancel(&self) {
+        self.work.cancel();
+    }
+
     /// Tells how far it is. `peer_speaks`: the client has sent something, which cancels.
     pub(crate) fn step(&mut self, peer_speaks: bool, out: &mut Vec<u8>) -> Step {
         if peer_speaks {

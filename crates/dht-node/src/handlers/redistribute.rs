@@ -62,7 +62,7 @@ fn start(cx: &Context, request: &Redistribute<'_>) -> Result<Arc<Redistribution>
         let (min, max) = (range.min(), range.max());
         log::trace!(target: LOG, "Forward to node {address}:{port} 0x{min:016X}..0x{max:016X}");
     }
-    let requester = Requester { mailbox: Arc::clone(&cx.mailbox), conn: cx.conn };
+    let requester = Requester { mailbox: Arc::clone(&cx.mailbox), conn: cx.conn, stream: 0 };
     Redistribution::start(turn, range, request.takers, requester).map_err(|error| {
         log::error!(target: LOG, "cannot start a thread for it: {error}");
         Refusal::Status

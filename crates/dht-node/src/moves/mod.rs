@@ -116,11 +116,13 @@ impl Removal {
 pub(crate) struct Requester {
     pub(crate) mailbox: Arc<Mailbox>,
     pub(crate) conn: ConnId,
+    /// Which of its streams; 0 in the legacy protocol.
+    pub(crate) stream: u64,
 }
 
 impl Requester {
     fn wake(&self) {
-        self.mailbox.wake_stream(self.conn, 0);
+        self.mailbox.wake_stream(self.conn, self.stream);
     }
 }
 

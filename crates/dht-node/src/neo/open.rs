@@ -197,6 +197,12 @@ impl Open {
             Event::Message { id, message: Message::Update(message) } => {
                 self.update(cx, id, &message, out);
             }
+            Event::Message { id, message: Message::CancelMove } => {
+                if let Some(Running { stream: NeoStream::Move(stream), .. }) = self.streams.get(&id)
+                {
+                    stream.cancel();
+                }
+            }
         }
         Ok(())
     }
@@ -360,6 +366,7 @@ fn record_of<'a>(request: &Request<'a>) -> Option<(&'a str, Key)> {
         | Request::Mirror(_)
         | Request::GetAll(_)
         | Request::GetChannels(_)
-        | Request::RemoveChannel(_) => None,
+        | Request::RemoveChannel(_)
+        | Request::MovePart(_) => None,
     }
 }

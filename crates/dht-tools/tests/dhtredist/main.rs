@@ -24,6 +24,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_plan_with_faults_is_refused", command::a_plan_with_faults_is_refused),
     ("nodes_come_and_go_and_records_stay", moves::nodes_come_and_go_and_records_stay),
     ("a_node_moves_to_another_place", moves::a_node_moves_to_another_place),
+    ("over_neo_only_the_admin_may_move_records", moves::over_neo_only_the_admin_may_move_records),
     ("weights_decide_who_holds_how_much", moves::weights_decide_who_holds_how_much),
     ("servers_subdivide_what_they_have", moves::servers_subdivide_what_they_have),
     ("redistribute_of_the_original_does_it_too", moves::redistribute_of_the_original_does_it_too),

@@ -1,6 +1,7 @@
 //! Nodes come and go, records stay.
 
 use std::collections::BTreeMap;
+use std::io::BufRead as _;
 
 use dht_testkit::wait_for;
 use dht_types::{HashRange, Key};
@@ -75,6 +76,25 @@ pub(crate) fn a_node_moves_to_another_place() {
     NodesFile::new(&[&lower, &upper, &new]).execute(&["--move", &from, &to]);
     assert_eq!((lower.range(), new.range()), (HashRange::EMPTY, range));
     assert_all(&[&upper, &new], &records);
+}
+
+/// The neo request, for who has credentials; only one client may.
+pub(crate) fn over_neo_only_the_admin_may_move_records() {
+    let (first, second) = (Node::start(HashRange::FULL), Node::start(HashRange::EMPTY));
+    let records = fill(&[&first], 1000);
+    let file = NodesFile::new(&[&first, &second]);
+    let stranger = file.credentials("neotest");
+    let mut child = file.spawn(&["-x", "--auth", &stranger]);
+    let stderr = std::io::BufReader::new(child.stderr.take().expect("piped"));
+    let line = stderr.lines().next().expect("it tells").expect("text");
+    assert!(line.contains("only the client named admin may"), "{line}");
+    // It would try again and again.
+    child.kill().expect("our child");
+    child.wait().expect("our child");
+    assert_eq!(first.range(), HashRange::FULL);
+    file.execute(&["--auth", &file.credentials("admin")]);
+    assert_all(&[&first, &second], &records);
+    assert!(second.records().len() > 400);
 }
 
 pub(crate) fn weights_decide_who_holds_how_much() {

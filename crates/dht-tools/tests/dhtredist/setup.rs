@@ -137,6 +137,13 @@ impl NodesFile {
         self.dir.path().join("nodes")
     }
 
+    /// A credentials file beside it, with the key that all clients of the tests have.
+    pub(crate) fn credentials(&self, name: &str) -> String {
+        let file = self.dir.path().join(name);
+        std::fs::write(&file, format!("{name}:{}\n", "0".repeat(256))).expect("our folder");
+        path_text(&file).to_owned()
+    }
+
     /// Whether a plan is kept beside it.
     pub(crate) fn has_plan(&self) -> bool {
         self.dir.path().join("nodes.plan").exists()

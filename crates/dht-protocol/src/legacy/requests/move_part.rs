@@ -350,14 +350,14 @@ impl MoveReply {
 }
 
 impl MoveProgress {
-    fn encode(&self, w: &mut Writer<'_>) {
+    pub(crate) fn encode(&self, w: &mut Writer<'_>) {
         let Self { records, value_bytes, scanned, scanned_of, pause_micros } = *self;
         [records, value_bytes, scanned, scanned_of, pause_micros]
             .into_iter()
             .for_each(|number| w.u64(number));
     }
 
-    fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
+    pub(crate) fn decode(r: &mut Reader<'_>) -> Result<Self, DecodeError> {
         Ok(Self {
             records: r.u64()?,
             value_bytes: r.u64()?,

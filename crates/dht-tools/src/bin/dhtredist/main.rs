@@ -7,6 +7,7 @@
 //! run.rs        from the nodes file to the end    route.rs     the single moves that lead there
 //! original.rs   Redistribute, to all at once      moves.rs     MovePart, step by step
 //! wire.rs       a node about its moves            saved.rs     a plan that was begun
+//! neo.rs        the same over neo
 //! ```
 //!
 //! Source: spec `tools` 2.
@@ -15,6 +16,7 @@ mod check;
 mod console;
 mod division;
 mod moves;
+mod neo;
 mod nodes;
 mod original;
 mod route;
@@ -75,6 +77,7 @@ static APP: App = App {
             1024,
             "shares other than 1, as address:port=2.5: so much more than others the node gets",
         ),
+        option("auth", None, 1, "credentials file of the client admin: start moves over neo"),
         option("force", None, 0, "go on although the plan has faults that can be lived with"),
         option("original", None, 0, "use Redistribute, as with nodes of the original"),
         option("new-plan", None, 0, "forget a plan that was begun with this nodes file"),
@@ -97,6 +100,8 @@ pub(crate) struct Task {
     pub(crate) force: bool,
     pub(crate) original: bool,
     pub(crate) new_plan: bool,
+    /// Credentials file: have records moved over neo.
+    pub(crate) auth: Option<PathBuf>,
 }
 
 fn main() -> ExitCode {
@@ -129,6 +134,7 @@ fn action(options: &Options) -> Result<Action, String> {
             force: options.is_set("force"),
             original: options.is_set("original"),
             new_plan: options.is_set("new-plan"),
+            auth: options.values("auth").first().map(PathBuf::from),
         })),
     }
 }

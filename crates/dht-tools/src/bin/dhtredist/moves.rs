@@ -8,11 +8,13 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use dht_client::ClientCredentials;
 use dht_protocol::legacy::requests::{MoveProgress, MoveReply};
 use dht_types::HashRange;
 
 use crate::check::tiling;
 use crate::console::{Console, bytes};
+use crate::neo;
 use crate::nodes::Node;
 use crate::original::RETRY;
 use crate::route::{Step, next_steps};
@@ -39,7 +41,12 @@ pub(crate) struct Report {
 }
 
 /// Moves until every node has the range that it is to have.
-pub(crate) fn run(nodes: &mut [Node], targets: &[HashRange], console: &mut Console) -> Report {
+pub(crate) fn run(
+    nodes: &mut [Node],
+    targets: &[HashRange],
+    credentials: Option<&ClientCredentials>,
+    console: &mut Console,
+) -> Report {
     let (mut report, mut finished, mut busy) = (Report::default(), BTreeSet::new(), 0);
     loop {
         if let Err(error) = refresh(nodes) {
@@ -60,7 +67,7 @@ pub(crate) fn run(nodes: &mut [Node], targets: &[HashRange], console: &mut Conso
                 continue;
             }
         };
-        match round(nodes, &steps, &mut report, console) {
+        match round(nodes, &steps, credentials, &mut report, console) {
             Round::Well => busy = 0,
             Round::Busy => {
                 busy += 1;
@@ -111,14 +118,20 @@ enum Round {
 }
 
 /// Makes these moves at the same time.
-fn round(nodes: &[Node], steps: &[Step], report: &mut Report, console: &mut Console) -> Round {
+fn round(
+    nodes: &[Node],
+    steps: &[Step],
+    credentials: Option<&ClientCredentials>,
+    report: &mut Report,
+    console: &mut Console,
+) -> Round {
     let (news_tx, news) = mpsc::channel();
     let mut outcome = Round::Well;
     thread::scope(|scope| {
         for step in steps {
             let news_tx = news_tx.clone();
             scope.spawn(move || {
-                let end = make(nodes, *step, &news_tx);
+                let end = make(nodes, *step, credentials, &news_tx);
                 // The receiver lives as long as this scope.
                 let _ = news_tx.send(News::End(*step, end));
             });
@@ -164,13 +177,16 @@ fn now() -> Instant {
 }
 
 /// Makes one move.
-fn make(nodes: &[Node], step: Step, news: &mpsc::Sender<News>) -> Result<MoveProgress, String> {
+fn make(
+    nodes: &[Node],
+    step: Step,
+    credentials: Option<&ClientCredentials>,
+    news: &mpsc::Sender<News>,
+) -> Result<MoveProgress, String> {
     let (giver, taker) = (&nodes[step.giver], &nodes[step.taker]);
-    let mut link = Link::connect(giver.socket)?;
     let began = now();
     let mut told = began;
-    let end = link.move_part(step.part, taker.socket, |reply| {
-        let MoveReply::Progress(progress) = reply else { return };
+    let tell = |progress: &MoveProgress| {
         let at = now();
         if at.saturating_duration_since(told) >= TELL_PERIOD {
             told = at;
@@ -178,12 +194,19 @@ fn make(nodes: &[Node], step: Step, news: &mpsc::Sender<News>) -> Result<MovePro
             let _ = news
                 .send(News::Progress(format!("{} -> {}: {text}", giver.address, taker.address)));
         }
-    });
+    };
+    let end = match credentials {
+        Some(credentials) => {
+            neo::move_part(credentials, giver.socket, step.part, taker.socket, tell)?
+        }
+        None => Link::connect(giver.socket)?
+            .move_part(step.part, taker.socket, tell)
+            .map_err(|error| format!("the connection broke: {error}"))?,
+    };
     match end {
-        Ok(MoveReply::Finished(progress)) => Ok(progress),
-        Ok(MoveReply::Refused(why)) => Err(why),
-        Ok(other) => Err(format!("unexpected answer {other:?}")),
-        Err(error) => Err(format!("the connection broke: {error}")),
+        MoveReply::Finished(progress) => Ok(progress),
+        MoveReply::Refused(why) => Err(why),
+        other => Err(format!("unexpected answer {other:?}")),
     }
 }
 

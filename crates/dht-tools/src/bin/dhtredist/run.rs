@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use dht_client::NodesFile;
 use dht_client::blocking::legacy::Cluster;
 use dht_client::blocking::{Timeouts, Warning};
+use dht_client::{ClientCredentials, NodesFile};
 use dht_protocol::legacy::requests::MoveInfo;
 use dht_types::HashRange;
 
@@ -49,6 +49,8 @@ fn redistribute(task: &Task, console: &mut Console) -> Result<(), Failure> {
     if task.execute {
         console.yellow("EXECUTE MODE");
     }
+    let credentials = task.auth.as_deref().map(ClientCredentials::read).transpose();
+    let credentials = credentials.map_err(|error| error.to_string())?;
     let mut nodes = handshake(task, console)?;
     sort(&mut nodes);
     console.green("Getting current hash ranges of nodes:");
@@ -101,7 +103,8 @@ fn redistribute(task: &Task, console: &mut Console) -> Result<(), Failure> {
             saved::write(&saved, &nodes, &targets)
                 .map_err(|error| format!("cannot write the plan {}: {error}", saved.display()))?;
             let began = now();
-            let report = moves::run(&mut nodes, &targets, console);
+            let credentials = credentials.as_ref();
+            let report = moves::run(&mut nodes, &targets, credentials, console);
             console.note(report.text(now().saturating_duration_since(began)));
             // If it stays, the next run finds nothing to do.
             let _ = std::fs::remove_file(&saved);

@@ -5,7 +5,7 @@ use std::net::{SocketAddrV4, TcpStream};
 use std::time::Duration;
 
 use dht_protocol::legacy::requests::{
-    MOVE_VERSION, MoveInfo, MoveMessage, MovePart, MoveReply, decode,
+    MOVE_VERSION, MoveInfo, MoveMessage, MovePart, MoveProgress, MoveReply, decode,
 };
 use dht_protocol::legacy::{self, Status};
 use dht_protocol::wire::{DecodeError, Reader, Writer};
@@ -42,15 +42,20 @@ fn text(address: SocketAddrV4) -> impl Fn(io::Error) -> String {
     move |error| format!("node {address}: {error}")
 }
 
+/// A connection that does not wait for ever.
+pub(crate) fn open(address: SocketAddrV4) -> Result<TcpStream, String> {
+    let failed = text(address);
+    let stream = TcpStream::connect_timeout(&address.into(), CONNECT_TIMEOUT)
+        .map_err(|error| format!("node {address}: cannot connect: {error}"))?;
+    stream.set_nodelay(true).map_err(&failed)?;
+    stream.set_read_timeout(Some(SILENCE_MAX)).map_err(&failed)?;
+    stream.set_write_timeout(Some(SILENCE_MAX)).map_err(&failed)?;
+    Ok(stream)
+}
+
 impl Link {
     pub(crate) fn connect(address: SocketAddrV4) -> Result<Self, String> {
-        let failed = text(address);
-        let stream = TcpStream::connect_timeout(&address.into(), CONNECT_TIMEOUT)
-            .map_err(|error| format!("node {address}: cannot connect: {error}"))?;
-        stream.set_nodelay(true).map_err(&failed)?;
-        stream.set_read_timeout(Some(SILENCE_MAX)).map_err(&failed)?;
-        stream.set_write_timeout(Some(SILENCE_MAX)).map_err(&failed)?;
-        Ok(Self { stream, input: Vec::new() })
+        Ok(Self { stream: open(address)?, input: Vec::new() })
     }
 
     fn send(&mut self, message: &MoveMessage<'_>) -> io::Result<()> {
@@ -88,7 +93,7 @@ impl Link {
         &mut self,
         part: HashRange,
         taker: SocketAddrV4,
-        mut tell: impl FnMut(&MoveReply),
+        mut tell: impl FnMut(&MoveProgress),
     ) -> io::Result<MoveReply> {
         let address = taker.ip().to_string();
         let (version, port) = (MOVE_VERSION, taker.port());
@@ -99,7 +104,7 @@ impl Link {
         }
         loop {
             match self.receive(MoveReply::decode_array)? {
-                progress @ MoveReply::Progress(_) => tell(&progress),
+                MoveReply::Progress(progress) => tell(&progress),
                 end => return Ok(end),
             }
         }

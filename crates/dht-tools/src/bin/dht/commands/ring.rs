@@ -1,7 +1,7 @@
 //! ring: the hash space as a circle, and what each node holds of it.
 //!
 //! ```text
-//!         A A A B B        each letter is a node; the circle begins at the top and goes to the right
+//!         A A A B B        each letter is a node; the circle begins at the top, clockwise
 //!       A         B        . is nobody's, ! is claimed by several
 //! ```
 
