@@ -96,6 +96,10 @@ impl Stats {
             times(&mut line, "request", command.name(), TIMED.contains(&command), &counts);
         }
         for (i, command) in neo::Command::ALL.iter().enumerate() {
+            // Compat: the line has the original's requests, no others.
+            if *command == neo::Command::MovePart {
+                continue;
+            }
             let counts = totals.neo[i].since(&self.before.neo[i]);
             active_and_handled(&mut line, "neo_request", command.name(), &counts);
             if NEO_TIMED.contains(command) {
