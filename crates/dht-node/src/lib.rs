@@ -12,7 +12,9 @@
 //!     legacy.rs      bytes -> requests -> handlers, one at a time
 //!     neo/           the same, any number at a time
 //!       handlers/      what each request does
-//! persist/       dump files into the store and back
+//! restore.rs     what was there before: dumps, then the log behind them
+//!   persist/       dump files into the store and back
+//!   durability/    the log of changes between dumps
 //! ranges.rs      which keys are ours, and who is told of it
 //! moves/         records on their way to other nodes, and from them
 //! ```
@@ -25,6 +27,7 @@ mod control;
 mod counters;
 mod credentials;
 mod driver;
+mod durability;
 mod handlers;
 mod legacy;
 mod mailbox;
@@ -35,6 +38,7 @@ mod persist;
 mod program;
 mod range_file;
 mod ranges;
+mod restore;
 mod session;
 mod shared;
 mod stats;

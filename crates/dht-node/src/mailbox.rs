@@ -40,20 +40,26 @@ pub(crate) struct Mail {
     pub(crate) woken: Vec<(ConnId, u64)>,
     /// What a mover wants removed. It waits before it leaves another.
     pub(crate) removals: Vec<Removal>,
+    /// The syncer of the worker's log has done something.
+    pub(crate) synced: bool,
     /// The worker has to end.
     pub(crate) stop: bool,
 }
 
 impl Mail {
     fn is_empty(&self) -> bool {
-        self.sockets.is_empty() && self.woken.is_empty() && self.removals.is_empty() && !self.stop
+        self.sockets.is_empty()
+            && self.woken.is_empty()
+            && self.removals.is_empty()
+            && !self.synced
+            && !self.stop
     }
 }
 
 impl Mailbox {
-    pub(crate) const fn new(waker: mio::Waker) -> Self {
-        let mail =
-            Mail { sockets: Vec::new(), woken: Vec::new(), removals: Vec::new(), stop: false };
+    pub(crate) fn new(waker: mio::Waker) -> Self {
+        let (sockets, woken, removals) = (Vec::new(), Vec::new(), Vec::new());
+        let mail = Mail { sockets, woken, removals, synced: false, stop: false };
         let (asleep, seen) = (AtomicBool::new(false), AtomicU64::new(0));
         Self { waker, asleep, seen, mail: Mutex::new(mail) }
     }
@@ -100,6 +106,11 @@ impl Mailbox {
     /// The generation that the worker goes by.
     pub(crate) fn seen(&self) -> u64 {
         self.seen.load(SeqCst)
+    }
+
+    /// The syncer of the worker's log has done something.
+    pub(crate) fn wake_synced(&self) {
+        self.leave(|mail| mail.synced = true);
     }
 
     /// The worker has to close its connections and end.

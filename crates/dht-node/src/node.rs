@@ -19,12 +19,17 @@ use socket2::{Domain, Socket, Type};
 use crate::config::{DumpsConfig, NodeConfig};
 use crate::context::{Clock, UnixTime};
 use crate::counters::Counters;
+use crate::durability::{Keeper, boot_id};
 use crate::mailbox::Mailbox;
-use crate::moves::{self, Journal, JournalError, Moves};
-use crate::persist::{self, DumpTarget, Dumper, Dumps, LoadError, LoadOptions, Schedule};
+use crate::moves::{self, JournalError, Moves};
+use crate::persist::{DumpTarget, Dumper, Dumps, LoadOptions, Schedule};
 use crate::ranges::Ranges;
+use crate::restore::{RestoreError, RestoreOptions, restore};
 use crate::shared::{ConnectionCount, Settings, Shared, channel_base_bytes};
 use crate::worker::Worker;
+
+/// As good as never: 136 years.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// The store has so many shards for each worker at least, so that two workers seldom meet.
 const SHARDS_PER_WORKER: usize = 16;
@@ -56,9 +61,9 @@ pub(crate) enum StartError {
          another data_dir", .0.display()
     )]
     DataDirInUse(PathBuf),
-    /// The dump files cannot be loaded.
+    /// The dump files or the log cannot be loaded.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Restore(#[from] RestoreError),
     /// The port cannot be bound.
     #[error(
         "[Server] address, port: cannot listen on {address}: {source}. Is another node running \
@@ -121,12 +126,12 @@ impl Node {
         let store = Store::new(StoreOptions { shard_bits: shard_bits(workers), seed: random() });
         let dumps = Dumps::new(Duration::from_secs(config.dumps.deadline_s.into()));
         let data_dir = lock_data_dir(&config.server.data_dir)?;
-        let journal = Journal::read(&config.server.data_dir)?;
-        load(config, &journal, accept_damaged, &store, &dumps, clocks.0)?;
-        let pending = journal.pending.clone();
+        let moves = moves::Journal::read(&config.server.data_dir)?;
+        let keeper = load(config, &moves, accept_damaged, &store, &dumps, clocks)?;
+        let pending = moves.pending.clone();
         let ranges = Ranges::new(
             config.server.hash_range,
-            journal.foreign.clone(),
+            moves.foreign.clone(),
             pending.as_ref().map(|pending| pending.part),
             config.file.clone(),
         );
@@ -140,8 +145,9 @@ impl Node {
         let shared = Arc::new(Shared {
             store,
             dumps,
+            keeper: keeper.map(Arc::new),
             ranges,
-            moves: Moves::new(journal, clocks.0),
+            moves: Moves::new(moves, clocks.0),
             settings: settings(config, bound.port(), neo_bound.port()),
             legacy_connections: ConnectionCount::new(config.server.connection_limit as usize),
             neo_connections: ConnectionCount::new(config.server.connection_limit as usize),
@@ -165,9 +171,12 @@ impl Node {
     fn spawn_dumper(&self, config: &DumpsConfig) -> io::Result<Option<Dumper>> {
         let [period, retry] =
             [config.period_s, config.retry_s].map(|seconds| Duration::from_secs(seconds.into()));
-        if period.is_zero() {
-            return Ok(None);
-        }
+        let period = match (period.is_zero(), &self.shared.keeper) {
+            (true, None) => return Ok(None),
+            // For when the log has grown so much that it must be cut.
+            (true, Some(_)) => NEVER,
+            (false, _) => period,
+        };
         let schedule = Schedule::new(period, retry, (self.clocks.0)(), random());
         Dumper::spawn(Arc::clone(&self.shared), self.dump_target(), schedule).map(Some)
     }
@@ -221,7 +230,14 @@ impl Node {
     /// Dumps all channels. Returns how many could not be. The workers and the thread that dumps
     /// have ended.
     pub(crate) fn dump(&self) -> usize {
-        self.dump_target().dump_all(&self.shared.store, &self.shared.dumps)
+        let Shared { store, dumps, keeper, .. } = &*self.shared;
+        let failed = self.dump_target().dump_all(store, keeper.as_deref(), dumps);
+        if let Some(keeper) = keeper
+            && failed == 0
+        {
+            keeper.finish(store);
+        }
+        failed
     }
 }
 
@@ -284,24 +300,33 @@ fn lock_data_dir(path: &Path) -> Result<File, StartError> {
 
 fn load(
     config: &NodeConfig,
-    journal: &Journal,
+    moves: &moves::Journal,
     accept_damaged: bool,
     store: &Store,
     dumps: &Dumps,
-    clock: Clock,
-) -> Result<(), StartError> {
+    (clock, unix_time): (Clock, UnixTime),
+) -> Result<Option<Keeper>, StartError> {
     let dir = &config.server.data_dir;
     let deleted = dir.join(dht_dump::DELETED_FOLDER);
     create_dir(&deleted)?;
     let options = LoadOptions {
         hash_range: config.server.hash_range,
-        foreign: journal.foreign.clone(),
+        foreign: moves.foreign.clone(),
         out_of_range: config.options_memory.allow_out_of_range,
         abort_after_all_out_of_range: config.options_memory.abort_after_all_out_of_range,
         accept_damaged,
+        threads: worker_count(config),
         clock,
+        unix_time,
     };
-    Ok(persist::load_all(&OsDisk, dir, store, dumps, &options)?)
+    let options = RestoreOptions {
+        disk: Arc::new(OsDisk),
+        dir,
+        boot: boot_id(),
+        durability: &config.durability,
+        load: options,
+    };
+    Ok(restore(&options, store, dumps)?)
 }
 
 /// Takes a port, without listening yet.
@@ -334,7 +359,7 @@ fn spawn(
     (clock, unix_time): (Clock, UnixTime),
 ) -> Result<RunningWorker, StartError> {
     let start = || {
-        let worker = Worker::new(Arc::clone(shared), clock, unix_time)?;
+        let worker = Worker::new(number, Arc::clone(shared), clock, unix_time)?;
         let (mailbox, counters) = (worker.mailbox(), worker.counters());
         let name = format!("worker-{number}");
         let thread = std::thread::Builder::new().name(name).spawn(move || {

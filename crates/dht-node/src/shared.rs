@@ -9,6 +9,7 @@ use dht_protocol::legacy;
 use dht_protocol::neo::credentials::Credentials;
 use dht_storage::{Store, Usage};
 
+use crate::durability::Keeper;
 use crate::moves::Moves;
 use crate::persist::Dumps;
 use crate::ranges::Ranges;
@@ -23,6 +24,9 @@ pub(crate) struct Shared {
     pub(crate) moves: Moves,
     /// What is known of dumps; every removal of a channel goes through it.
     pub(crate) dumps: Dumps,
+    /// The log of changes; none if no channel has a durability level above `memory`, and nothing is
+    /// left of an earlier one.
+    pub(crate) keeper: Option<Arc<Keeper>>,
     /// Settings that requests depend on.
     pub(crate) settings: Settings,
     /// Open legacy connections.

@@ -180,8 +180,11 @@ fn store_records(
             return Ok(MoveReply::Refused(format!("key {key} does not lie in {part}")));
         }
         let Some(value) = value else {
-            if let Some(channel) = cx.channel(channel) {
-                remove_record(cx, &channel, key, Notify::No);
+            let channel = cx.channel(channel);
+            let removed = channel.map(|channel| remove_record(cx, &channel, key, Notify::No));
+            if let Some(Err(error)) = removed {
+                let why = format!("the taker cannot remove a record: {error}");
+                return Ok(MoveReply::Refused(why));
             }
             continue;
         };

@@ -91,7 +91,7 @@ fn store(
         };
         match stored {
             Ok(()) => {}
-            Err(WriteError::NoChannel) => return Ok(Status::Error),
+            Err(WriteError::NoChannel | WriteError::NotLogged) => return Ok(Status::Error),
             Err(WriteError::NoRoom) => return Ok(Status::OutOfMemory),
         }
     }

@@ -94,7 +94,7 @@ pub(crate) struct Removal {
     pub(crate) channel: Arc<Channel>,
     pub(crate) keys: Vec<Key>,
     pub(crate) notify: Notify,
-    done: mpsc::Sender<()>,
+    done: mpsc::Sender<bool>,
 }
 
 impl std::fmt::Debug for Removal {
@@ -104,10 +104,10 @@ impl std::fmt::Debug for Removal {
 }
 
 impl Removal {
-    /// All of them are gone.
-    pub(crate) fn done(self) {
+    /// It is over; whether all of them are gone.
+    pub(crate) fn done(self, all_gone: bool) {
         // A mover that has stopped does not care.
-        let _ = self.done.send(());
+        let _ = self.done.send(all_gone);
     }
 }
 
@@ -210,8 +210,8 @@ impl Moves {
     ) -> bool {
         let (done, dones) = mpsc::channel();
         for keys in keys.chunks(REMOVAL_KEYS_MAX) {
-            let (channel, keys) = (Arc::clone(channel), keys.to_vec());
-            let removal = Removal { channel, keys, notify, done: done.clone() };
+            let (owned, keys) = (Arc::clone(channel), keys.to_vec());
+            let removal = Removal { channel: owned, keys, notify, done: done.clone() };
             let mut state = self.lock();
             let worker = state.next_worker;
             state.next_worker += 1;
@@ -221,7 +221,15 @@ impl Moves {
             }
             loop {
                 match dones.recv_timeout(STOP_LOOK) {
-                    Ok(()) => break,
+                    Ok(true) => break,
+                    Ok(false) => {
+                        log::error!(
+                            "Records of channel '{}' that are another node's by now stay here: \
+                             the log cannot be written",
+                            channel.name()
+                        );
+                        break;
+                    }
                     Err(RecvTimeoutError::Disconnected) => return false,
                     Err(RecvTimeoutError::Timeout) if self.stop.is_set() => return false,
                     Err(RecvTimeoutError::Timeout) => {}

@@ -162,7 +162,7 @@ impl PurgeStream {
         Self { part, token, channels, cursor: Cursor::START, reply }
     }
 
-    pub(crate) fn step(&mut self, cx: &Context, out: &mut Vec<u8>) -> Step {
+    pub(crate) fn step(&mut self, cx: &mut Context, out: &mut Vec<u8>) -> Step {
         let Some(channel) = self.channels.last() else {
             Status::Ok.encode(&mut writer(out));
             self.reply.encode_array(&mut writer(out));
@@ -178,7 +178,9 @@ impl PurgeStream {
         for key in found {
             // The part may have been claimed by now, by another move.
             if !cx.shared.ranges.current().0.owned.contains(key) {
-                remove_record(cx, channel, key, Notify::No);
+                if let Err(error) = remove_record(cx, channel, key, Notify::No) {
+                    self.reply = MoveReply::Refused(format!("the taker cannot clear up: {error}"));
+                }
             }
         }
         cx.shared.moves.taking(self.token);
