@@ -254,6 +254,11 @@ impl Connection {
         self.session.awaits(alarm)
     }
 
+    /// The node's hash range may have changed. Returns whether somebody wants to know.
+    pub(crate) fn note_range_news(&mut self) -> bool {
+        self.session.note_range_news()
+    }
+
     /// Something has happened for one of its streams.
     pub(crate) fn wake(&mut self, stream: u64) {
         self.session.wake(stream);

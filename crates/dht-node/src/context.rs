@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dht_protocol::legacy::batch::Compressor;
 use dht_protocol::neo::batch::RefreshBatch;
@@ -16,6 +16,7 @@ use crate::counters::Counters;
 use crate::driver::ConnId;
 use crate::durability::{Journal, NotLogged};
 use crate::mailbox::Mailbox;
+use crate::ranges::RangeView;
 use crate::shared::Shared;
 
 /// Tells the time. Only the worker loop's may ask the system.
@@ -42,7 +43,28 @@ pub(crate) struct Context {
     pub(crate) journal: Option<Journal>,
     /// When which stream of which connection is to be woken; taken by the worker.
     pub(crate) alarms: Vec<Alarm>,
+    /// Which keys are whose, as this turn goes by.
+    pub(crate) view: Arc<RangeView>,
+    /// That of the view.
+    generation: u64,
     channels: ChannelCache,
+}
+
+/// How long a request waits at most for a part that is changing hands. The taker answers within
+/// milliseconds; a worker must not be held up by one that does not.
+const FROZEN_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// Where a record is to be looked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// Here, and nowhere else.
+    Ours,
+    /// Another node gets it; if it is not here, it is there already.
+    Leaving,
+    /// It was here once.
+    Gone,
+    /// It never was ours.
+    Elsewhere,
 }
 
 /// Buffers for compressed batches, reused from request to request.
@@ -106,6 +128,8 @@ impl Context {
         };
         let peer = SocketAddr::from(([0, 0, 0, 0], 0));
         let channels = ChannelCache::default();
+        let (view, generation) = shared.ranges.current();
+        mailbox.saw(generation);
         Self {
             shared,
             counters,
@@ -118,6 +142,8 @@ impl Context {
             codec,
             journal,
             alarms: Vec::new(),
+            view,
+            generation,
             channels,
         }
     }
@@ -125,6 +151,57 @@ impl Context {
     /// Has the stream woken at that time, if its connection still exists then.
     pub(crate) fn wake_at(&mut self, at: Instant, stream: u64) {
         self.alarms.push(Alarm { at, conn: self.conn, stream });
+    }
+
+    /// Goes by the view of now from here on; true if it is another one, or there is news for
+    /// clients.
+    pub(crate) fn refresh_view(&mut self) -> bool {
+        let is_new = self.generation != self.shared.ranges.generation();
+        if is_new {
+            (self.view, self.generation) = self.shared.ranges.current();
+            self.mailbox.saw(self.generation);
+        }
+        is_new
+    }
+
+    /// Waits while the key is changing hands, but not for ever; true if it had to.
+    pub(crate) fn wait_if_frozen(&mut self, key: Key) -> bool {
+        if !self.view.is_frozen(key) {
+            return false;
+        }
+        let give_up = (self.clock)() + FROZEN_WAIT_MAX;
+        // Others wait until this worker has seen the freeze: it has, and does nothing meanwhile.
+        self.refresh_view();
+        while self.view.is_frozen(key) {
+            let left = give_up.saturating_duration_since((self.clock)());
+            if left.is_zero() {
+                break;
+            }
+            self.shared.ranges.wait_for_change(self.generation, left);
+            self.refresh_view();
+        }
+        true
+    }
+
+    /// Whether this node is responsible for the key.
+    pub(crate) fn owns(&mut self, key: Key) -> bool {
+        self.wait_if_frozen(key);
+        self.view.owns(key) && !self.view.is_frozen(key)
+    }
+
+    /// Where the record of a key is to be read.
+    pub(crate) fn place(&mut self, key: Key) -> Place {
+        if self.owns(key) {
+            Place::Ours
+        } else if self.view.is_frozen(key) {
+            Place::Gone
+        } else if self.view.gives(key) {
+            Place::Leaving
+        } else if self.view.has_moved(key) {
+            Place::Gone
+        } else {
+            Place::Elsewhere
+        }
     }
 
     /// The channel of that name, if there is one.
@@ -157,6 +234,40 @@ impl Context {
                     return Ok(());
                 }
                 Err(ChangeError::Closed) => {} // The record goes into a new channel.
+                Err(ChangeError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(WriteError::NoChannel)
+    }
+
+    /// Stores a record that another node had, unless a client has put or removed one of that key
+    /// meanwhile. Nobody who listens is told.
+    pub(crate) fn put_forwarded(
+        &mut self,
+        channel: &str,
+        key: Key,
+        value: &[u8],
+    ) -> Result<(), WriteError> {
+        let receiving = self.view.receiving.clone();
+        for _ in 0..PUT_TRIES_MAX {
+            let channel = self.channel_or_create(channel)?;
+            let name = channel.name();
+            let stored = self.change(&channel, key, Notify::No, |old| {
+                let is_removed = || receiving.as_ref().is_some_and(|r| r.is_removed(name, key));
+                if old.is_some() || is_removed() {
+                    Change::Keep(false)
+                } else {
+                    Change::Put(value, true)
+                }
+            });
+            match stored {
+                Ok(stored) => {
+                    if stored {
+                        self.counters.actions.written.record(value.len());
+                    }
+                    return Ok(());
+                }
+                Err(ChangeError::Closed) => {}
                 Err(ChangeError::Failed(error)) => return Err(error),
             }
         }

@@ -28,7 +28,11 @@ impl LegacySession {
     /// Whether bytes should be received now. While a scan runs, the client's next requests may
     /// wait in its socket; in a Listen its bytes mean something.
     pub(crate) const fn wants_input(&self) -> bool {
-        !matches!(self.stream, Some((_, Stream::GetAll(_))))
+        // Compat: who asks for a Redistribute may go, and it goes on.
+        !matches!(
+            self.stream,
+            Some((_, Stream::GetAll(_) | Stream::Redistribute(_) | Stream::Purge(_)))
+        )
     }
 
     /// Whether the connection has something that waits for the next flush.
@@ -96,6 +100,9 @@ impl LegacySession {
         let step = match stream {
             Stream::GetAll(stream) => stream.step(cx, out),
             Stream::Listen(stream) => stream.step(cx, peer_speaks, out),
+            Stream::Redistribute(stream) => stream.step(out),
+            Stream::Move(stream) => stream.step(peer_speaks, out),
+            Stream::Purge(stream) => stream.step(cx, out),
         };
         if step == Step::Done {
             cx.counters.legacy(*command).end();

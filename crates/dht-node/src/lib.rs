@@ -15,6 +15,8 @@
 //! restore.rs     what was there before: dumps, then the log behind them
 //!   persist/       dump files into the store and back
 //!   durability/    the log of changes between dumps
+//! ranges.rs      which keys are ours, and who is told of it
+//! moves/         records on their way to other nodes, and from them
 //! ```
 
 mod alarms;
@@ -29,10 +31,13 @@ mod durability;
 mod handlers;
 mod legacy;
 mod mailbox;
+mod moves;
 mod neo;
 mod node;
 mod persist;
 mod program;
+mod range_file;
+mod ranges;
 mod restore;
 mod session;
 mod shared;

@@ -1,10 +1,11 @@
 //! What other threads leave for a worker: sockets to serve, connections to look after.
 
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::driver::ConnId;
+use crate::moves::Removal;
 use crate::session::Protocol;
 
 /// Shared by a worker and everybody who has something for it.
@@ -16,6 +17,8 @@ use crate::session::Protocol;
 pub(crate) struct Mailbox {
     waker: mio::Waker,
     asleep: AtomicBool,
+    /// The generation of the hash range that the worker goes by.
+    seen: AtomicU64,
     mail: Mutex<Mail>,
 }
 
@@ -35,6 +38,8 @@ pub(crate) struct Mail {
     pub(crate) sockets: Vec<Accepted>,
     /// Streams for which something has happened, and their connections.
     pub(crate) woken: Vec<(ConnId, u64)>,
+    /// What a mover wants removed. It waits before it leaves another.
+    pub(crate) removals: Vec<Removal>,
     /// The syncer of the worker's log has done something.
     pub(crate) synced: bool,
     /// The worker has to end.
@@ -43,14 +48,20 @@ pub(crate) struct Mail {
 
 impl Mail {
     fn is_empty(&self) -> bool {
-        self.sockets.is_empty() && self.woken.is_empty() && !self.synced && !self.stop
+        self.sockets.is_empty()
+            && self.woken.is_empty()
+            && self.removals.is_empty()
+            && !self.synced
+            && !self.stop
     }
 }
 
 impl Mailbox {
-    pub(crate) const fn new(waker: mio::Waker) -> Self {
-        let mail = Mail { sockets: Vec::new(), woken: Vec::new(), synced: false, stop: false };
-        Self { waker, asleep: AtomicBool::new(false), mail: Mutex::new(mail) }
+    pub(crate) fn new(waker: mio::Waker) -> Self {
+        let (sockets, woken, removals) = (Vec::new(), Vec::new(), Vec::new());
+        let mail = Mail { sockets, woken, removals, synced: false, stop: false };
+        let (asleep, seen) = (AtomicBool::new(false), AtomicU64::new(0));
+        Self { waker, asleep, seen, mail: Mutex::new(mail) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Mail> {
@@ -75,6 +86,26 @@ impl Mailbox {
     /// Something has happened for a stream of this connection.
     pub(crate) fn wake_stream(&self, conn: ConnId, stream: u64) {
         self.leave(|mail| mail.woken.push((conn, stream)));
+    }
+
+    /// Records to be removed.
+    pub(crate) fn leave_removal(&self, removal: Removal) {
+        self.leave(|mail| mail.removals.push(removal));
+    }
+
+    /// There is something to see elsewhere.
+    pub(crate) fn nudge(&self) {
+        self.leave(|_| {});
+    }
+
+    /// The worker goes by this generation of the hash range.
+    pub(crate) fn saw(&self, generation: u64) {
+        self.seen.store(generation, SeqCst);
+    }
+
+    /// The generation that the worker goes by.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen.load(SeqCst)
     }
 
     /// The syncer of the worker's log has done something.

@@ -22,7 +22,9 @@ use crate::counters::Counters;
 use crate::driver::DriverKind;
 use crate::durability::{Keeper, boot_id};
 use crate::mailbox::Mailbox;
+use crate::moves::{self, JournalError, Moves};
 use crate::persist::{DumpTarget, Dumper, Dumps, LoadOptions, Schedule};
+use crate::ranges::Ranges;
 use crate::restore::{RestoreError, RestoreOptions, restore};
 use crate::shared::{ConnectionCount, Settings, Shared, channel_base_bytes};
 use crate::worker::Worker;
@@ -83,6 +85,12 @@ pub(crate) enum StartError {
     /// The thread that dumps cannot be made.
     #[error("cannot start the thread that dumps: {0}")]
     Dumper(io::Error),
+    /// What is known of moves of records cannot be read.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The thread that finds out whose a part is cannot be made.
+    #[error("cannot start the thread that asks another node whose records are: {0}")]
+    Mover(io::Error),
     /// A thread or its event queue cannot be made.
     #[error("cannot start worker {number}: {source}")]
     Worker {
@@ -126,7 +134,15 @@ impl Node {
         let store = Store::new(StoreOptions { shard_bits: shard_bits(workers), seed: random() });
         let dumps = Dumps::new(Duration::from_secs(config.dumps.deadline_s.into()));
         let data_dir = lock_data_dir(&config.server.data_dir)?;
-        let keeper = load(config, accept_damaged, &store, &dumps, clocks)?;
+        let moves = moves::Journal::read(&config.server.data_dir)?;
+        let keeper = load(config, &moves, accept_damaged, &store, &dumps, clocks)?;
+        let pending = moves.pending.clone();
+        let ranges = Ranges::new(
+            config.server.hash_range,
+            moves.foreign.clone(),
+            pending.as_ref().map(|pending| pending.part),
+            config.file.clone(),
+        );
         let (legacy, bound) = bind(config, config.server.port)?;
         // A port that the system chose may be too high for another 100 above it.
         let neo_port = bound.port().checked_add(NEO_PORT_OFFSET).unwrap_or(0);
@@ -138,14 +154,20 @@ impl Node {
             store,
             dumps,
             keeper: keeper.map(Arc::new),
-            hash_range: config.server.hash_range,
+            ranges,
+            moves: Moves::new(moves, clocks.0),
             settings: settings(config, driver, bound.port(), neo_bound.port()),
             legacy_connections: ConnectionCount::new(config.server.connection_limit as usize),
             neo_connections: ConnectionCount::new(config.server.connection_limit as usize),
             credentials: RwLock::new(Arc::new(credentials)),
         });
         let workers = (0..workers).map(|number| spawn(number, &shared, clocks));
-        let workers = workers.collect::<Result<_, _>>()?;
+        let workers = workers.collect::<Result<Vec<_>, _>>()?;
+        let mailboxes = workers.iter().map(|worker: &RunningWorker| Arc::clone(&worker.mailbox));
+        shared.ranges.set_workers(mailboxes.collect());
+        if let (Some(pending), Some(turn)) = (pending, Moves::take_turn(&shared)) {
+            moves::resolve(turn, pending).map_err(StartError::Mover)?;
+        }
         let direct_io = !config.options_memory.disable_direct_io;
         let mut node =
             Self { _data_dir: data_dir, shared, workers, dumper: None, clocks, direct_io };
@@ -182,8 +204,10 @@ impl Node {
         self.dumper.is_some()
     }
 
-    /// Ends the thread that dumps, and gives up what it is writing.
-    pub(crate) fn stop_dumper(&mut self) {
+    /// Ends the threads that move records, and the one that dumps, which gives up what it is
+    /// writing.
+    pub(crate) fn stop_helpers(&mut self) {
+        self.shared.moves.stop();
         if let Some(dumper) = self.dumper.take() {
             dumper.stop();
         }
@@ -253,6 +277,7 @@ fn settings(config: &NodeConfig, driver: DriverKind, port: u16, neo_port: u16) -
         listen_flush_period: Duration::from_millis(config.performance.write_flush_ms.into()),
         neo_auth_timeout: Duration::from_millis(config.performance.neo_auth_timeout_ms.into()),
         channel_base_bytes: channel_base_bytes(config.options_memory.bnum),
+        redist_memory_limit_multiplier: config.performance.redist_memory_limit_multiplier,
     }
 }
 
@@ -284,6 +309,7 @@ fn lock_data_dir(path: &Path) -> Result<File, StartError> {
 
 fn load(
     config: &NodeConfig,
+    moves: &moves::Journal,
     accept_damaged: bool,
     store: &Store,
     dumps: &Dumps,
@@ -294,6 +320,7 @@ fn load(
     create_dir(&deleted)?;
     let options = LoadOptions {
         hash_range: config.server.hash_range,
+        foreign: moves.foreign.clone(),
         out_of_range: config.options_memory.allow_out_of_range,
         abort_after_all_out_of_range: config.options_memory.abort_after_all_out_of_range,
         accept_damaged,

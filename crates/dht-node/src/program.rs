@@ -303,7 +303,7 @@ fn shut_down(node: &mut Node) -> Result<(), RunError> {
         work();
         log::trace!(target: MAIN_LOG, "SIGINT handler: {name} finished");
     };
-    step("shutting down periodics", &mut || node.stop_dumper());
+    step("shutting down periodics", &mut || node.stop_helpers());
     step("stopping node listener", &mut || workers_ended = node.stop());
     step("shutting down node", &mut || failed = node.dump());
     step("shutting down epoll", &mut || {});

@@ -71,6 +71,7 @@ pub(crate) fn restore(
     let positions = positions(&**disk, dir, &loaded, dumps);
     let replay = ReplayOptions {
         hash_range: load.hash_range,
+        foreign: load.foreign.clone(),
         out_of_range: load.out_of_range,
         threads: load.threads,
         clock: load.clock,

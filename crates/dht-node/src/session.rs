@@ -111,6 +111,17 @@ impl Session {
         }
     }
 
+    /// The node's hash range may have changed. Returns whether somebody wants to know.
+    pub(crate) fn note_range_news(&mut self) -> bool {
+        match self {
+            Self::Legacy(_) => false,
+            Self::Neo(session) => {
+                session.note_range_news();
+                true
+            }
+        }
+    }
+
     /// Whether one of the streams waits for this alarm.
     pub(crate) fn awaits(&self, alarm: &Alarm) -> bool {
         match self {

@@ -8,18 +8,21 @@ use std::time::Duration;
 use dht_protocol::legacy;
 use dht_protocol::neo::credentials::Credentials;
 use dht_storage::{Store, Usage};
-use dht_types::HashRange;
 
 use crate::driver::DriverKind;
 use crate::durability::Keeper;
+use crate::moves::Moves;
 use crate::persist::Dumps;
+use crate::ranges::Ranges;
 
 /// Shared by the workers and the control thread; immutable but for what is atomic inside.
 pub(crate) struct Shared {
     /// All records.
     pub(crate) store: Store,
     /// The keys that this node is responsible for.
-    pub(crate) hash_range: HashRange,
+    pub(crate) ranges: Ranges,
+    /// Records on their way to other nodes, and from them.
+    pub(crate) moves: Moves,
     /// What is known of dumps; every removal of a channel goes through it.
     pub(crate) dumps: Dumps,
     /// The log of changes; none if no channel has a durability level above `memory`, and nothing is
@@ -58,6 +61,8 @@ pub(crate) struct Settings {
     pub(crate) neo_auth_timeout: Duration,
     /// Bytes that the original reports for a channel without records.
     pub(crate) channel_base_bytes: u64,
+    /// While this node redistributes, PutBatch may fill it to so many times what it had.
+    pub(crate) redist_memory_limit_multiplier: f64,
 }
 
 /// Bytes that the original reports for each record on top of its value: its library's 48 bytes of

@@ -17,7 +17,7 @@ use crate::neo::TIMED as NEO_TIMED;
 use crate::shared::{ConnectionCount, Shared};
 
 /// The legacy requests that have figures, in the order of the specification.
-const LEGACY: [Command; 9] = [
+const LEGACY: [Command; 10] = [
     Command::Put,
     Command::Get,
     Command::Exists,
@@ -27,6 +27,7 @@ const LEGACY: [Command; 9] = [
     Command::GetAllKeys,
     Command::GetAllFilter,
     Command::PutBatch,
+    Command::Redistribute,
 ];
 
 /// The last words of the time buckets' names.
@@ -94,10 +95,11 @@ impl Stats {
             active_and_handled(&mut line, "request", command.name(), &counts);
             times(&mut line, "request", command.name(), TIMED.contains(&command), &counts);
         }
-        // Compat: the group is there although there is no such request yet.
-        active_and_handled(&mut line, "request", "Redistribute", &RequestCounts::default());
-        times(&mut line, "request", "Redistribute", false, &RequestCounts::default());
         for (i, command) in neo::Command::ALL.iter().enumerate() {
+            // Compat: the line has the original's requests, no others.
+            if *command == neo::Command::MovePart {
+                continue;
+            }
             let counts = totals.neo[i].since(&self.before.neo[i]);
             active_and_handled(&mut line, "neo_request", command.name(), &counts);
             if NEO_TIMED.contains(command) {

@@ -22,7 +22,9 @@ use crate::context::{Clock, Context, UnixTime};
 use crate::counters::Counters;
 use crate::driver::{ConnId, Driver, Ready, Received};
 use crate::durability::{Journal, JournalOptions};
+use crate::handlers::remove_record;
 use crate::mailbox::{Accepted, Mailbox};
+use crate::moves::Removal;
 use crate::session::Session;
 use crate::shared::Shared;
 
@@ -105,6 +107,7 @@ impl Worker {
             if self.take_mail() {
                 return Ok(());
             }
+            self.look_at_ranges();
             self.ring_alarms();
             for _ in 0..self.queue.len() {
                 if let Some(conn) = self.queue.pop_front() {
@@ -154,6 +157,14 @@ impl Worker {
         for (conn, stream) in mail.woken {
             self.wake(conn, stream);
         }
+        for removal in mail.removals {
+            let Removal { channel, keys, notify, .. } = &removal;
+            let mut remove =
+                |key: &dht_types::Key| remove_record(&mut self.cx, channel, *key, *notify).is_ok();
+            // What the log does not take stays, and the mover is told.
+            let all_gone = keys.iter().filter(|key| !remove(key)).count() == 0;
+            removal.done(all_gone);
+        }
         if mail.synced {
             self.release();
         }
@@ -175,6 +186,17 @@ impl Worker {
             connection.wake(stream);
             self.enqueue(conn);
         }
+    }
+
+    /// Goes by the hash range of now, and has clients told of it.
+    fn look_at_ranges(&mut self) {
+        if !self.cx.refresh_view() {
+            return;
+        }
+        let connections = self.connections.iter_mut();
+        let curious = connections.filter_map(|(conn, c)| c.note_range_news().then_some(conn));
+        let curious: Vec<ConnId> = curious.collect();
+        curious.into_iter().for_each(|conn| self.enqueue(conn));
     }
 
     fn ring_alarms(&mut self) {

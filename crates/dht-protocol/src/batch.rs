@@ -46,6 +46,12 @@ pub(crate) fn write_array(records: &[u8], compressor: &mut Compressor, w: &mut W
     out[start..start + 8].copy_from_slice(&array_bytes.to_le_bytes());
 }
 
+/// Appends `records`, compressed, without the length of the array.
+pub fn compress(records: &[u8], compressor: &mut Compressor, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(records.len() as u64).to_le_bytes());
+    compressor.compress(records, out);
+}
+
 /// Decompresses a batch into `records`, whose former content is thrown away.
 pub fn decompress(batch: &[u8], records: &mut Vec<u8>) -> Result<(), BatchError> {
     let (len, stream) = batch.split_first_chunk().ok_or(BatchError::NoLength)?;

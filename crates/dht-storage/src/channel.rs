@@ -239,13 +239,13 @@ impl Channel {
                 shard.number(sequence);
             }
             let event = match (notify, effect) {
-                (Notify::No, _) => None,
                 (_, Effect::Put) => Some(Event::Put(key)),
                 (_, Effect::Removed) => Some(Event::Removed(key)),
                 (Notify::Always, Effect::None) if asked_to_remove => Some(Event::Removed(key)),
-                (Notify::Always | Notify::IfPresent, Effect::None) => None,
+                (_, Effect::None) => None,
             };
-            Ok((result, event.map(|event| self.listeners.tell(event))))
+            let silent = notify == Notify::No;
+            Ok((result, event.map(|event| self.listeners.tell(event, silent))))
         })?;
         if let Some(wakes) = wakes {
             wakes.wake();

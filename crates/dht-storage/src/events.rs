@@ -37,6 +37,8 @@ pub enum Interest {
     Puts,
     /// Puts and removals: the neo Mirror request.
     All,
+    /// The same, and those of which nobody is told (`Notify::No`): for who copies the channel.
+    Every,
 }
 
 /// What a subscription calls when there is something to drain.
@@ -133,15 +135,16 @@ impl Listeners {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Queues an event for everybody who is interested. One load if nobody is there.
+    /// Queues an event for everybody who is interested. One load if nobody is there. A `silent` one
+    /// is for [`Interest::Every`] alone.
     #[inline]
-    pub(crate) fn tell(&self, event: Event) -> Wakes {
-        if self.count() == 0 { Wakes::default() } else { self.tell_all(event) }
+    pub(crate) fn tell(&self, event: Event, silent: bool) -> Wakes {
+        if self.count() == 0 { Wakes::default() } else { self.tell_all(event, silent) }
     }
 
-    fn tell_all(&self, event: Event) -> Wakes {
+    fn tell_all(&self, event: Event, silent: bool) -> Wakes {
         let list = self.lock();
-        Wakes(list.queues.iter().filter(|queue| queue.push(event)).cloned().collect())
+        Wakes(list.queues.iter().filter(|queue| queue.push(event, silent)).cloned().collect())
     }
 
     /// Ends all subscriptions, and those to come.
@@ -161,8 +164,13 @@ impl Listeners {
 
 impl Queue {
     /// Queues an event; true if the subscriber is to be woken.
-    fn push(&self, event: Event) -> bool {
-        if self.interest == Interest::Puts && matches!(event, Event::Removed(_)) {
+    fn push(&self, event: Event, silent: bool) -> bool {
+        let is_wanted = match self.interest {
+            Interest::Puts => !silent && matches!(event, Event::Put(_)),
+            Interest::All => !silent,
+            Interest::Every => true,
+        };
+        if !is_wanted {
             return false;
         }
         let mut pending = self.lock();

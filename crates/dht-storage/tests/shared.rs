@@ -167,7 +167,8 @@ fn subscribers_are_told_what_they_asked_for_in_order() {
     let channel = channel(&store, "c");
     let (all, _) = subscribe(&channel, Interest::All, 100);
     let (puts, _) = subscribe(&channel, Interest::Puts, 100);
-    assert_eq!(channel.subscribers(), 2);
+    let (every, _) = subscribe(&channel, Interest::Every, 100);
+    assert_eq!(channel.subscribers(), 3);
     put(&channel, 1, b"a");
     put(&channel, 2, b"b");
     put(&channel, 1, b"c");
@@ -184,8 +185,10 @@ fn subscribers_are_told_what_they_asked_for_in_order() {
     let removed_events = [1, 1, 2].map(|key| Event::Removed(Key(key)));
     assert_eq!(drained(&all), [&put_events[..], &removed_events].concat());
     assert_eq!(drained(&puts), put_events);
+    let silent_events = [Event::Put(Key(3)), Event::Removed(Key(3))];
+    assert_eq!(drained(&every), [&put_events[..], &silent_events, &removed_events].concat());
     drop(all);
-    assert_eq!(channel.subscribers(), 1);
+    assert_eq!(channel.subscribers(), 2);
 }
 
 #[test]

@@ -117,6 +117,15 @@ impl NodeProcess {
         panic!("no free pair of ports in {PORT_TRIES} tries");
     }
 
+    /// Starts the program again in a folder where it ran on `port`, with the config file as it is
+    /// now, and waits until it listens.
+    #[must_use]
+    pub fn restart(exe: &Path, dir: &Path, port: u16) -> Self {
+        let mut node = Self::launch(exe, dir, &[], port);
+        assert!(node.wait_until_it_listens(), "the node did not start again: {}", node.stderr());
+        node
+    }
+
     /// Starts the program without waiting for anything.
     #[must_use]
     pub fn spawn(exe: &Path, dir: &Path, settings: &NodeSettings, port: u16) -> Self {
@@ -126,9 +135,13 @@ impl NodeProcess {
         std::fs::write(dir.join("etc/config.ini"), settings.config(port)).expect("our folder");
         let credentials = format!("admin:{0}\nneotest:{0}\n", "0".repeat(256));
         std::fs::write(dir.join("etc/credentials"), credentials).expect("our folder");
+        Self::launch(exe, dir, &settings.args, port)
+    }
+
+    fn launch(exe: &Path, dir: &Path, args: &[String], port: u16) -> Self {
         let child = Command::new(exe)
             .args(["-c", "etc/config.ini"])
-            .args(&settings.args)
+            .args(args)
             .current_dir(dir)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

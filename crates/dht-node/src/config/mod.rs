@@ -13,7 +13,7 @@
 mod hash_range;
 
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use dht_daemon::command_socket::{SOCKET_PATH_BYTES_MAX, UnixSocketConfig};
 use dht_daemon::ini::{Ini, Override};
@@ -77,6 +77,8 @@ pub struct NodeConfig {
     pub stats: StatsConfig,
     /// `[UNIX_SOCKET]`
     pub unix_socket: UnixSocketConfig,
+    /// The file that all this is from; none for a start without one.
+    pub file: Option<PathBuf>,
     /// What to tell on stderr before the start: keys that nobody reads.
     pub warnings: Vec<String>,
 }
@@ -172,6 +174,7 @@ impl NodeConfig {
             log: LogConfig::from_ini(ini, loose, &mut warnings)?,
             stats: StatsConfig::from_ini(ini, "dhtnode", loose, &mut warnings)?,
             unix_socket: UnixSocketConfig::from_ini(ini, &mut warnings)?,
+            file: ini.file().map(Path::to_owned),
             warnings: Vec::new(),
         };
         Ok(Self { warnings, ..config })

@@ -112,6 +112,7 @@ impl Life {
         let dumps = Dumps::new(Duration::from_secs(600));
         let config = config(rng);
         let load = LoadOptions {
+            foreign: Vec::new(),
             hash_range: HashRange::FULL,
             out_of_range: OutOfRange::Load,
             abort_after_all_out_of_range: 0,

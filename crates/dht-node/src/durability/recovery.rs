@@ -39,9 +39,11 @@ pub(crate) struct Recovery {
 }
 
 /// How to replay.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct ReplayOptions {
     pub(crate) hash_range: HashRange,
+    /// See [`LoadOptions::foreign`](crate::persist::LoadOptions::foreign).
+    pub(crate) foreign: Vec<HashRange>,
     pub(crate) out_of_range: OutOfRange,
     pub(crate) threads: usize,
     pub(crate) clock: Clock,
@@ -419,6 +421,9 @@ impl<'a> Apply<'a> {
 
     /// Whether a key outside the range is left out, as one in a dump would be.
     fn leaves_out(&self, channel: &ChannelName, key: Key) -> Result<bool, RecoveryError> {
+        if self.options.foreign.iter().any(|part| part.contains(key)) {
+            return Ok(true);
+        }
         match self.options.out_of_range {
             OutOfRange::Load => Ok(false),
             OutOfRange::Ignore => Ok(true),

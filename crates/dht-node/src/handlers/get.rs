@@ -1,11 +1,12 @@
 //! Get.
 
+use dht_protocol::legacy::Status;
 use dht_protocol::legacy::requests::Get;
 use dht_protocol::neo::{self, RequestId};
 use neo::requests::GetReply;
 
 use super::Outcome;
-use crate::context::{Context, writer};
+use crate::context::{Context, Place, writer};
 
 pub(super) fn legacy(cx: &mut Context, request: &Get<'_>, out: &mut Vec<u8>) -> Outcome {
     // Compat: reads are not checked against the hash range, and a malformed key goes unnoticed
@@ -18,13 +19,20 @@ pub(super) fn legacy(cx: &mut Context, request: &Get<'_>, out: &mut Vec<u8>) -> 
         Ok(key) => key,
         Err(reason) => return Outcome::Close(reason),
     };
+    let place = cx.place(key);
+    if place == Place::Gone {
+        // Not "no record": the client has to ask for the nodes' ranges again.
+        Status::WrongNode.encode(&mut writer(out));
+        return Outcome::Done;
+    }
     let found = channel.get(key, |value| {
         Get::reply(&mut writer(out), value);
         value.len()
     });
-    match found {
-        Some(value_bytes) => cx.counters.actions.read.record(value_bytes),
-        None => Get::reply(&mut writer(out), &[]),
+    match (found, place) {
+        (Some(value_bytes), _) => cx.counters.actions.read.record(value_bytes),
+        (None, Place::Leaving) => Status::WrongNode.encode(&mut writer(out)),
+        (None, _) => Get::reply(&mut writer(out), &[]),
     }
     Outcome::Done
 }
@@ -35,7 +43,8 @@ pub(super) fn neo(
     request: &neo::requests::Get<'_>,
     out: &mut Vec<u8>,
 ) {
-    if !cx.shared.hash_range.contains(request.key) {
+    let place = cx.place(request.key);
+    if !matches!(place, Place::Ours | Place::Leaving) {
         return GetReply::WrongNode.write(id, out);
     }
     // Compat: here a look-up makes the channel, which is then listed.
@@ -46,8 +55,9 @@ pub(super) fn neo(
         GetReply::Got(value).write(id, out);
         value.len()
     });
-    match found {
-        Some(value_bytes) => cx.counters.actions.read.record(value_bytes),
-        None => GetReply::NoRecord.write(id, out),
+    match (found, place) {
+        (Some(value_bytes), _) => cx.counters.actions.read.record(value_bytes),
+        (None, Place::Ours) => GetReply::NoRecord.write(id, out),
+        (None, _) => GetReply::WrongNode.write(id, out),
     }
 }

@@ -16,6 +16,7 @@ use dht_storage::{Channel, Cursor};
 use super::select::{Batch, Select};
 use super::{NeoStream, Outcome, Step, Stream};
 use crate::context::{Context, writer};
+use crate::ranges::RangeView;
 
 /// Most records that one step looks at. With a filter that matches nothing, this bounds the step;
 /// otherwise the batch is mostly full before.
@@ -26,6 +27,9 @@ struct Scan {
     /// Where to go on; `None` once the end was reached.
     rest: Option<(Arc<Channel>, Cursor)>,
     select: Select,
+    /// That of the start: a part that changes hands meanwhile goes on to be shown by the giver, and
+    /// is not shown by the taker.
+    view: Arc<RangeView>,
 }
 
 /// How a piece of a scan ended.
@@ -43,10 +47,11 @@ impl Scan {
     /// Goes on through the channel until the batch is full, the end is reached or the budget spent.
     fn fill(&mut self, cx: &Context, batch: &mut impl Batch) -> Scanned {
         let Some((channel, cursor)) = self.rest.take() else { return Scanned::End };
-        let (select, iterated) = (&self.select, &cx.counters.actions.iterated);
+        let (select, view) = (&self.select, &self.view);
+        let iterated = &cx.counters.actions.iterated;
         let mut full = false;
         let next = channel.scan(cursor, SCAN_RECORDS_PER_STEP, |key, value| {
-            if select.matches(value) {
+            if select.matches(value) && !view.hides(key) {
                 if !select.add(batch, key, value) {
                     full = true;
                     return ControlFlow::Break(());
@@ -66,9 +71,9 @@ impl Scan {
     /// Goes on to the next record that is wanted, and stops in front of it.
     fn seek(&mut self) -> Scanned {
         let Some((channel, cursor)) = self.rest.take() else { return Scanned::End };
-        let (select, mut found) = (&self.select, false);
-        let next = channel.scan(cursor, SCAN_RECORDS_PER_STEP, |_, value| {
-            found = select.matches(value);
+        let (select, view, mut found) = (&self.select, &self.view, false);
+        let next = channel.scan(cursor, SCAN_RECORDS_PER_STEP, |key, value| {
+            found = select.matches(value) && !view.hides(key);
             if found { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         });
         self.rest = next.map(|cursor| (channel, cursor));
@@ -102,7 +107,7 @@ fn start(cx: &mut Context, channel: &str, select: Select, out: &mut Vec<u8>) -> 
     Status::Ok.encode(&mut writer(out));
     let rest = cx.channel(channel).map(|channel| (channel, Cursor::START));
     let batch = BatchWriter::new(cx.shared.settings.batch_bytes_max);
-    let scan = Scan { rest, select };
+    let scan = Scan { rest, select, view: Arc::clone(&cx.view) };
     Outcome::Stream(Stream::GetAll(Box::new(GetAllStream { scan, batch })))
 }
 
@@ -144,7 +149,7 @@ pub(super) fn neo(
     GetAllMessage::Started.write(id, out);
     let cursor = request.continue_from.map_or(Cursor::START, |key| channel.cursor_after(key));
     let select = Select::new(request.filter, request.keys_only);
-    let scan = Scan { rest: Some((channel, cursor)), select };
+    let scan = Scan { rest: Some((channel, cursor)), select, view: Arc::clone(&cx.view) };
     let state = Suspendable::new(request.start_suspended);
     let stream = NeoGetAllStream { scan, batch: GetAllBatch::new(), state, parked: false };
     Some(NeoStream::GetAll(Box::new(stream)))

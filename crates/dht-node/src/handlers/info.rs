@@ -15,7 +15,7 @@ pub(super) fn get_version(out: &mut Vec<u8>) -> Outcome {
 }
 
 pub(super) fn get_responsible_range(cx: &Context, out: &mut Vec<u8>) -> Outcome {
-    GetResponsibleRange::reply(&mut writer(out), cx.shared.hash_range);
+    GetResponsibleRange::reply(&mut writer(out), cx.view.owned);
     Outcome::Done
 }
 

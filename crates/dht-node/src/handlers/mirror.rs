@@ -254,7 +254,11 @@ impl Refresh {
     fn step(&mut self, cx: &mut Context, channel: &Channel, id: RequestId, out: &mut Vec<u8>) {
         let Some(cursor) = self.cursor else { return };
         let (batch, forwarded) = (&mut cx.codec.refresh_batch, &cx.counters.actions.forwarded);
+        let view = &cx.view;
         self.cursor = channel.scan(cursor, REFRESH_RECORDS_PER_STEP, |key, value| {
+            if view.hides(key) {
+                return ControlFlow::Continue(());
+            }
             if !batch.add(key, value) {
                 return ControlFlow::Break(());
             }

@@ -11,8 +11,10 @@ mod get_hash_range;
 mod info;
 mod listen;
 mod mirror;
+mod move_part;
 mod put;
 mod put_batch;
+mod redistribute;
 mod remove;
 mod remove_channel;
 mod select;
@@ -25,11 +27,16 @@ use dht_protocol::neo::suspendable::Reaction;
 use dht_protocol::neo::{self, Control, RequestId};
 
 pub(crate) use get_all::{GetAllStream, NeoGetAllStream};
+pub(crate) use get_hash_range::RangeStream;
 pub(crate) use listen::{ListenStream, PENDING_KEYS_MAX};
 pub(crate) use mirror::{MIRROR_CHANGES_MAX, MIRROR_EVENTS_MAX, MirrorStream};
+pub(crate) use move_part::MoveStream;
+pub(crate) use redistribute::RedistributeStream;
+pub(crate) use remove::remove_record;
 pub(crate) use update::UpdateWait;
 
 use crate::context::Context;
+use crate::moves::PurgeStream;
 
 /// How far a handler came.
 pub(crate) enum Outcome {
@@ -45,6 +52,9 @@ pub(crate) enum Outcome {
 pub(crate) enum Stream {
     GetAll(Box<GetAllStream>),
     Listen(Box<ListenStream>),
+    Redistribute(RedistributeStream),
+    Move(MoveStream),
+    Purge(Box<PurgeStream>),
 }
 
 /// How far a step of a stream came.
@@ -82,41 +92,48 @@ pub(crate) fn legacy(
         Request::GetAllKeys(request) => get_all::keys(cx, request, out),
         Request::GetAllFilter(request) => get_all::filtered(cx, request, out),
         Request::PutBatch(request) => put_batch::legacy(cx, request, out),
+        Request::Redistribute(request) => redistribute::legacy(cx, request, out),
+        Request::Forward(request) => put_batch::forward(cx, request, out),
+        Request::MovePart(request) => move_part::legacy(cx, request, out),
     }
 }
 
 /// A neo request that goes on after its first message.
 pub(crate) enum NeoStream {
-    /// Waits for changes of the node's range. None can happen yet, but the id stays taken.
-    GetHashRange,
+    /// Waits for changes of the node's range.
+    GetHashRange(RangeStream),
     GetAll(Box<NeoGetAllStream>),
     Mirror(Box<MirrorStream>),
     Update(UpdateWait),
+    Move(MoveStream),
 }
 
 impl NeoStream {
     pub(crate) const fn command(&self) -> neo::Command {
         match self {
-            Self::GetHashRange => neo::Command::GetHashRange,
+            Self::GetHashRange(_) => neo::Command::GetHashRange,
             Self::GetAll(_) => neo::Command::GetAll,
             Self::Mirror(_) => neo::Command::Mirror,
             Self::Update(_) => neo::Command::Update,
+            Self::Move(_) => neo::Command::MovePart,
         }
     }
 
     /// Does a bounded piece of what there is to do.
     pub(crate) fn step(&mut self, cx: &mut Context, id: RequestId, out: &mut Vec<u8>) -> Step {
         match self {
-            Self::GetHashRange | Self::Update(_) => Step::Idle,
+            Self::Update(_) => Step::Idle,
+            Self::GetHashRange(stream) => stream.step(cx, id, out),
             Self::GetAll(stream) => stream.step(cx, id, out),
             Self::Mirror(stream) => stream.step(cx, id, out),
+            Self::Move(stream) => stream.neo_step(id, out),
         }
     }
 
     /// Whether it has to be woken at this time.
     pub(crate) fn awaits(&self, at: Instant) -> bool {
         match self {
-            Self::GetHashRange | Self::Update(_) | Self::GetAll(_) => false,
+            Self::GetHashRange(_) | Self::Update(_) | Self::GetAll(_) | Self::Move(_) => false,
             Self::Mirror(stream) => stream.awaits(at),
         }
     }
@@ -131,7 +148,7 @@ impl NeoStream {
     /// The client wants it to pause, go on or end. `None`: this request knows no such thing.
     pub(crate) fn control(&mut self, control: Control) -> Option<Reaction> {
         match self {
-            Self::GetHashRange | Self::Update(_) => None,
+            Self::GetHashRange(_) | Self::Update(_) | Self::Move(_) => None,
             Self::GetAll(stream) => Some(stream.control(control)),
             Self::Mirror(stream) => Some(stream.control(control)),
         }
@@ -157,6 +174,7 @@ pub(crate) fn neo(
         Request::Remove(request) => remove::neo(cx, id, request, out),
         Request::RemoveChannel(request) => remove_channel::neo(cx, id, request, out),
         Request::Update(request) => return update::neo(cx, id, request, out),
+        Request::MovePart(request) => return Ok(move_part::neo(cx, id, request, out)),
     }
     Ok(None)
 }

@@ -16,7 +16,7 @@ pub(super) fn legacy(cx: &mut Context, request: &Put<'_>, out: &mut Vec<u8>) -> 
 
 /// The checks in the order of the specification (`protocol-legacy` 7.9).
 fn put(cx: &mut Context, request: &Put<'_>) -> Status {
-    if !cx.shared.hash_range.contains(request.key) {
+    if !cx.owns(request.key) {
         return Status::WrongNode;
     }
     let value = match request.value {
@@ -40,7 +40,7 @@ pub(super) fn neo(
     request: &neo::requests::Put<'_>,
     out: &mut Vec<u8>,
 ) {
-    let reply = if !cx.shared.hash_range.contains(request.key) {
+    let reply = if !cx.owns(request.key) {
         PutReply::WrongNode
     } else if cx.exceeds_limit(request.value.len()) {
         // The original looks at its limit in the legacy protocol only.

@@ -8,7 +8,7 @@ use dht_types::Key;
 use neo::requests::RemoveReply;
 
 use super::Outcome;
-use crate::context::{ChangeError, Context, WriteError, writer};
+use crate::context::{ChangeError, Context, Place, WriteError, writer};
 
 pub(super) fn legacy(cx: &mut Context, request: &Remove<'_>, out: &mut Vec<u8>) -> Outcome {
     remove(cx, request).encode(&mut writer(out));
@@ -16,7 +16,7 @@ pub(super) fn legacy(cx: &mut Context, request: &Remove<'_>, out: &mut Vec<u8>) 
 }
 
 fn remove(cx: &mut Context, request: &Remove<'_>) -> Status {
-    if !cx.shared.hash_range.contains(request.key) {
+    if !cx.owns(request.key) {
         return Status::WrongNode;
     }
     // Compat: who mirrors the channel hears of a removal even if there was no such record.
@@ -28,13 +28,21 @@ fn remove(cx: &mut Context, request: &Remove<'_>) -> Status {
 }
 
 /// Removes and counts a record; `false` if there was none.
-pub(super) fn remove_record(
+pub(crate) fn remove_record(
     cx: &mut Context,
     channel: &Channel,
     key: Key,
     notify: Notify,
 ) -> Result<bool, WriteError> {
-    match cx.change(channel, key, notify, |old| Change::Remove(old.map(<[u8]>::len))) {
+    let receiving = cx.view.receiving.clone().filter(|receiving| receiving.contains(key));
+    let removed = cx.change(channel, key, notify, |old| {
+        // What another node still has of it must not bring it back.
+        if let Some(receiving) = &receiving {
+            receiving.removed(channel.name(), key);
+        }
+        Change::Remove(old.map(<[u8]>::len))
+    });
+    match removed {
         Ok(Some(value_bytes)) => {
             cx.counters.actions.deleted.record(value_bytes);
             Ok(true)
@@ -51,13 +59,15 @@ pub(super) fn neo(
     request: &neo::requests::Remove<'_>,
     out: &mut Vec<u8>,
 ) {
-    let reply = if !cx.shared.hash_range.contains(request.key) {
+    let place = cx.place(request.key);
+    let reply = if !matches!(place, Place::Ours | Place::Leaving) {
         RemoveReply::WrongNode
     } else {
         match cx.channel_or_create(request.channel) {
             Err(_) => RemoveReply::Error,
             Ok(channel) => match remove_record(cx, &channel, request.key, Notify::IfPresent) {
                 Ok(true) => RemoveReply::Removed,
+                // It may be on its way: the client asks the taker next, which then forgets it.
                 Ok(false) => RemoveReply::NoRecord,
                 Err(_) => RemoveReply::Error,
             },

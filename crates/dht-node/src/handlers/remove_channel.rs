@@ -24,6 +24,9 @@ pub(super) fn legacy(cx: &mut Context, request: &RemoveChannel<'_>, out: &mut Ve
 /// Removes the records, and the dump file, so that a restart does not bring them back. `false`: the
 /// records are gone, but the log could not be told, or the file could not be moved.
 fn remove(cx: &mut Context, name: &ChannelName) -> bool {
+    if let Some(receiving) = &cx.view.receiving {
+        receiving.removed_channel(name);
+    }
     let Shared { store, dumps, settings: Settings { data_dir, .. }, .. } = &*cx.shared;
     let (clock, journal) = (cx.clock, &mut cx.journal);
     if let (Some(journal), Some(channel)) = (journal.as_mut(), store.channel(name))

@@ -10,7 +10,7 @@ use dht_types::{ChannelName, Key};
 
 use super::NeoStream;
 use super::remove::remove_record;
-use crate::context::{ChangeError, Context, PUT_TRIES_MAX};
+use crate::context::{ChangeError, Context, PUT_TRIES_MAX, Place};
 
 /// A record was sent; the client says what becomes of it.
 pub(crate) struct UpdateWait {
@@ -24,12 +24,14 @@ pub(super) fn neo(
     request: &Update<'_>,
     out: &mut Vec<u8>,
 ) -> Result<Option<NeoStream>, CloseReason> {
-    if !cx.shared.hash_range.contains(request.key) {
+    let place = cx.place(request.key);
+    let is_read_here = place == Place::Leaving && request.action == UpdateAction::GetRecord;
+    if place != Place::Ours && !is_read_here {
         UpdateReply::WrongNode.write(id, out);
         return Ok(None);
     }
     match request.action {
-        UpdateAction::GetRecord => Ok(get_record(cx, id, request, out)),
+        UpdateAction::GetRecord => Ok(get_record(cx, id, request, place, out)),
         UpdateAction::UpdateRecord(new) => {
             write(cx, request.channel, request.key, &new).write(id, out);
             Ok(None)
@@ -42,6 +44,7 @@ fn get_record(
     cx: &mut Context,
     id: RequestId,
     request: &Update<'_>,
+    place: Place,
     out: &mut Vec<u8>,
 ) -> Option<NeoStream> {
     let Ok(channel) = cx.channel_or_create(request.channel) else {
@@ -53,7 +56,9 @@ fn get_record(
         value.len()
     });
     let Some(value_bytes) = found else {
-        UpdateReply::NoRecord.write(id, out);
+        let is_ours = place == Place::Ours;
+        let reply = if is_ours { UpdateReply::NoRecord } else { UpdateReply::WrongNode };
+        reply.write(id, out);
         return None;
     };
     cx.counters.actions.read.record(value_bytes);
@@ -61,6 +66,11 @@ fn get_record(
 }
 
 impl UpdateWait {
+    /// The record that it is about.
+    pub(crate) const fn key(&self) -> Key {
+        self.key
+    }
+
     /// The client's decision: the end of the request.
     pub(crate) fn message(
         &self,
@@ -72,6 +82,11 @@ impl UpdateWait {
         let reply = match message {
             UpdateMessage::UpdateRecord(new) => write(cx, &self.channel, self.key, new),
             UpdateMessage::LeaveRecord => UpdateReply::Ok,
+            UpdateMessage::RemoveRecord
+                if !matches!(cx.place(self.key), Place::Ours | Place::Leaving) =>
+            {
+                UpdateReply::WrongNode
+            }
             UpdateMessage::RemoveRecord => {
                 let channel = cx.channel(&self.channel);
                 let removed =
@@ -85,6 +100,10 @@ impl UpdateWait {
 
 /// Stores the new value if the record is the one that the client has seen, or gone.
 fn write(cx: &mut Context, channel: &str, key: Key, new: &NewValue<'_>) -> UpdateReply<'static> {
+    // The key may have changed hands since the record was read.
+    if !cx.owns(key) {
+        return UpdateReply::WrongNode;
+    }
     if cx.exceeds_limit(new.value.len()) {
         return UpdateReply::Error;
     }

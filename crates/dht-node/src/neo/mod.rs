@@ -59,6 +59,13 @@ impl NeoSession {
         }
     }
 
+    /// The node's hash range may have changed.
+    pub(crate) fn note_range_news(&mut self) {
+        if let Self::Open(open) = self {
+            open.note_range_news();
+        }
+    }
+
     pub(crate) fn gather(&mut self, cx: &Context) {
         if let Self::Open(open) = self {
             open.gather(cx);

@@ -43,6 +43,8 @@ pub(crate) struct Open {
     streams: FxHashMap<RequestId, Running>,
     /// Streams that may have something to do; each stands in it once at most.
     runnable: VecDeque<RequestId>,
+    /// The node's hash range may have changed.
+    range_news: bool,
 }
 
 /// A request that is answered at once, looked at and not executed yet.
@@ -68,6 +70,22 @@ impl Open {
             is_admin: client == ADMIN_NAME,
             streams: FxHashMap::default(),
             runnable: VecDeque::new(),
+            range_news: false,
+        }
+    }
+
+    /// The node's hash range may have changed; the next [`Open::work`] tells, before anything else.
+    pub(crate) const fn note_range_news(&mut self) {
+        self.range_news = true;
+    }
+
+    /// Tells the client of changes of the hash range: before it is refused because of them.
+    fn tell_range_news(&mut self, cx: &mut Context, out: &mut Vec<u8>) {
+        self.range_news = false;
+        for (id, running) in &mut self.streams {
+            if let NeoStream::GetHashRange(stream) = &mut running.stream {
+                stream.step(cx, *id, out);
+            }
         }
     }
 
@@ -99,6 +117,9 @@ impl Open {
         out: &mut Vec<u8>,
     ) -> Result<Progress, CloseReason> {
         cx.client_is_admin = self.is_admin;
+        if self.range_news {
+            self.tell_range_news(cx, out);
+        }
         let input_waits = self.requests(cx, input, out)?;
         self.step_streams(cx, out);
         Ok(if input_waits {
@@ -176,6 +197,12 @@ impl Open {
             Event::Message { id, message: Message::Update(message) } => {
                 self.update(cx, id, &message, out);
             }
+            Event::Message { id, message: Message::CancelMove } => {
+                if let Some(Running { stream: NeoStream::Move(stream), .. }) = self.streams.get(&id)
+                {
+                    stream.cancel();
+                }
+            }
         }
         Ok(())
     }
@@ -193,6 +220,11 @@ impl Open {
         let timed = TIMED.contains(&command);
         cx.counters.neo(command).begin();
         let start = timed.then(|| *began.get_or_insert_with(cx.clock));
+        if let Some((_, key)) = record_of(request)
+            && cx.wait_if_frozen(key)
+        {
+            self.tell_range_news(cx, out);
+        }
         match handle(cx, id, request, out)? {
             Some(stream) => {
                 self.streams.insert(id, Running { stream, began: start, queued: false });
@@ -236,6 +268,11 @@ impl Open {
         message: &UpdateMessage<'_>,
         out: &mut Vec<u8>,
     ) {
+        if let Some(Running { stream: NeoStream::Update(wait), .. }) = self.streams.get(&id)
+            && cx.wait_if_frozen(wait.key())
+        {
+            self.tell_range_news(cx, out);
+        }
         if let Some(Running { stream: NeoStream::Update(wait), .. }) = self.streams.get_mut(&id) {
             wait.message(cx, id, message, out);
             self.finish(cx, id);
@@ -329,6 +366,7 @@ fn record_of<'a>(request: &Request<'a>) -> Option<(&'a str, Key)> {
         | Request::Mirror(_)
         | Request::GetAll(_)
         | Request::GetChannels(_)
-        | Request::RemoveChannel(_) => None,
+        | Request::RemoveChannel(_)
+        | Request::MovePart(_) => None,
     }
 }

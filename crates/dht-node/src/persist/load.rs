@@ -36,6 +36,7 @@ use self::progress::Progress;
 use super::dumps::Dumps;
 use super::{CHANNELS_LOG, DUMP_LOG};
 use crate::context::{Clock, UnixTime};
+use crate::moves::JOURNAL_FILE;
 
 /// A file of so many bytes is loaded with several threads.
 const LARGE_BYTES: u64 = 8 << 20;
@@ -56,10 +57,12 @@ pub enum OutOfRange {
 }
 
 /// How to load.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct LoadOptions {
     /// The node's range.
     pub(crate) hash_range: HashRange,
+    /// Parts that were given away or not yet taken over: what a dump has of them is not ours.
+    pub(crate) foreign: Vec<HashRange>,
     /// What to do with records outside of it.
     pub(crate) out_of_range: OutOfRange,
     /// Give up on a channel of which more records than this were read, all of them out of range;
@@ -275,6 +278,7 @@ fn tell_of_other(kind: &FoundKind, name: &str, dir: &Path) {
             target: DUMP_LOG,
             "{name}: Ignoring file while scanning directory '{dir}': {error}"
         ),
+        FoundKind::NoSuffix if name == JOURNAL_FILE => {}
         FoundKind::NoSuffix => tell_of_ignored(name, dir),
     }
 }

@@ -20,6 +20,7 @@ fn clock() -> Instant {
 fn options() -> LoadOptions {
     LoadOptions {
         hash_range: HashRange::FULL,
+        foreign: Vec::new(),
         out_of_range: OutOfRange::Load,
         abort_after_all_out_of_range: 10_000,
         accept_damaged: false,

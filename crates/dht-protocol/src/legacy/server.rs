@@ -2,6 +2,7 @@
 //!
 //! ```text
 //!        +-> Code -> [Channel] -> [Key] -> [Tail] -> request, or 409 -+
+//!        |    '----> [Takers] ------------------------> request ------+
 //!        |              |           |        |                        |
 //!        |              +---- Skip: an array that is not kept --------+
 //!        +------------------------------------------------------------+
@@ -9,12 +10,13 @@
 //!
 //! Channel and key are copied into the state as they arrive, so at most one array waits in the
 //! caller's buffer: a tail within its limit. An array beyond its limit is thrown away while it
-//! arrives. Invariant: the caller never has to hold more than `ARRAY_BYTES_MAX + 8` bytes.
+//! arrives. Invariant: the caller never has to hold more than `ARRAY_BYTES_MAX + 8` bytes,
+//! or `MOVING_BYTES_MAX + 8` in a conversation between nodes.
 
 use dht_types::{CHANNEL_NAME_BYTES_MAX, ChannelName, Key, KeyError};
 
-use super::requests::{Args, KeyField, TailKind, Value};
-use super::{ARRAY_BYTES_MAX, Command, Request, Status};
+use super::requests::{Args, KeyField, TailKind, TakerList, Value};
+use super::{ARRAY_BYTES_MAX, Command, MOVING_BYTES_MAX, Request, Status};
 
 /// What a node accepts.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +40,15 @@ pub enum CloseReason {
     /// A batch that does not decompress, or has no records' shape.
     #[error("malformed batch: {0}")]
     MalformedBatch(super::batch::BatchError),
+    /// A node in the list of a Redistribute that cannot be one, or too many of them.
+    #[error("malformed list of nodes in a Redistribute")]
+    MalformedTaker,
+    /// A Redistribute cannot give a node the empty range.
+    #[error("a Redistribute with the empty range")]
+    EmptyRange,
+    /// A message between nodes that is none.
+    #[error("malformed message about a move: {0}")]
+    MalformedMove(crate::wire::DecodeError),
 }
 
 /// What the bytes so far amount to.
@@ -61,6 +72,7 @@ pub struct Server {
     command: Command,
     channel: ChannelField,
     key: KeyField,
+    takers: TakerList,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -69,6 +81,7 @@ enum Stage {
     Channel,
     Key,
     Tail,
+    Takers,
     /// Throws away so many bytes, then goes on.
     Skip {
         left: u64,
@@ -110,6 +123,7 @@ impl Server {
             command: Command::GetVersion,
             channel: ChannelField { bytes: [0; CHANNEL_NAME_BYTES_MAX], len: Some(0) },
             key: KeyField::Key(Key(0)),
+            takers: TakerList::EMPTY,
         }
     }
 
@@ -127,6 +141,7 @@ impl Server {
                 Stage::Channel => self.channel(input),
                 Stage::Key => self.key(input),
                 Stage::Tail => self.tail(input),
+                Stage::Takers => self.takers(input),
                 Stage::Skip { left, then } => skip(left, then, input),
             };
             match step {
@@ -147,7 +162,8 @@ impl Server {
             Some(command) => {
                 self.command = command;
                 self.channel.len = Some(0);
-                Step::Go(Stage::Channel)
+                self.takers = TakerList::EMPTY;
+                Step::Go(if command.shape().takers { Stage::Takers } else { Stage::Channel })
             }
         }
     }
@@ -193,6 +209,7 @@ impl Server {
             None => return Step::Finish(Value::Bytes(&[])),
             Some(kind @ TailKind::Value) => (self.limits.put_value_bytes_max, kind),
             Some(kind @ TailKind::Array) => (ARRAY_BYTES_MAX, kind),
+            Some(kind @ TailKind::Moving) => (MOVING_BYTES_MAX, kind),
         };
         match (array(input, max), kind) {
             (Array::Incomplete, _) => Step::Incomplete,
@@ -200,16 +217,24 @@ impl Server {
             (Array::Skip(len), TailKind::Value) => {
                 Step::Go(Stage::Skip { left: len, then: AfterSkip::Finish { tail_bytes: len } })
             }
-            (Array::Skip(len), TailKind::Array) => {
+            (Array::Skip(len), TailKind::Array | TailKind::Moving) => {
                 Step::Go(Stage::Skip { left: len, then: AfterSkip::Close { array_bytes: len } })
             }
+        }
+    }
+
+    fn takers<'a>(&mut self, input: &mut &'a [u8]) -> Step<'a> {
+        match self.takers.receive(input) {
+            Ok(true) => Step::Finish(Value::Bytes(&[])),
+            Ok(false) => Step::Incomplete,
+            Err(reason) => Step::Close(reason),
         }
     }
 
     /// All arguments are read; only now are they judged.
     fn finish<'a>(&'a mut self, tail: Value<'a>) -> Parsed<'a> {
         self.stage = Stage::Code;
-        let mut args = Args { channel: "", key: self.key, tail };
+        let mut args = Args { channel: "", key: self.key, tail, takers: &self.takers };
         if self.command.shape().channel {
             let name = self.channel.len.map(|len| ChannelName::check(&self.channel.bytes[..len]));
             match name {

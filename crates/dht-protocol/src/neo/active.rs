@@ -13,6 +13,8 @@ pub enum RequestKind {
     GetAll,
     /// One [`super::requests::UpdateMessage`].
     Update,
+    /// [`super::requests::CancelMove`].
+    MovePart,
 }
 
 impl RequestKind {
@@ -23,6 +25,7 @@ impl RequestKind {
             Request::GetHashRange(_) => Some(Self::GetHashRange),
             Request::Mirror(_) => Some(Self::Mirror),
             Request::GetAll(_) => Some(Self::GetAll),
+            Request::MovePart(_) => Some(Self::MovePart),
             Request::Update(update) => match update.action {
                 UpdateAction::GetRecord => Some(Self::Update),
                 UpdateAction::UpdateRecord(_) | UpdateAction::Unknown(_) => None,

@@ -22,7 +22,7 @@ use dht_types::ChannelNameError;
 use super::Supported;
 use super::active::Active;
 use super::frame::{self, Frame, FrameError, FrameKind};
-use super::requests::{ArgumentsError, UpdateMessage};
+use super::requests::{ArgumentsError, CancelMove, UpdateMessage};
 use super::{Command, Control, Payload, REQUESTS_ACTIVE_MAX, Request, RequestId, RequestKind};
 use crate::wire::{DecodeError, Reader};
 
@@ -63,6 +63,8 @@ pub enum Message<'a> {
     Control(Control),
     /// For an Update: its second half.
     Update(UpdateMessage<'a>),
+    /// For a MovePart: give it up.
+    CancelMove,
 }
 
 /// Why a request was refused. The connection stays.
@@ -272,6 +274,7 @@ impl Server {
                 Control::decode(payload).map(Message::Control)
             }
             RequestKind::Update => UpdateMessage::decode(payload).map(Message::Update),
+            RequestKind::MovePart => CancelMove::decode(payload).map(|_| Message::CancelMove),
         };
         match message {
             Ok(message) => Ok(Event::Message { id, message }),

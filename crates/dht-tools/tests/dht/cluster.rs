@@ -42,6 +42,11 @@ pub(crate) fn each_key_goes_to_its_node() {
     assert_eq!(on_all(&file, "channels").text(), "ch\n");
     assert!(on_all(&file, "sizes ch --json").text().contains("\"records\":10"));
     assert_eq!(on_all(&file, "info --json").lines().len(), 2);
+    assert_eq!(on_all(&file, "ring --json").lines().len(), 2);
+    let ring = on_all(&file, "ring");
+    assert_eq!(ring.exit, 0, "{}", ring.stderr);
+    let row = |line: &&str| line.contains(&lower.address().to_string()) && line.contains("50.0%");
+    assert!(ring.text().lines().any(|line| row(&line)), "{}", ring.text());
     let wrong = lower.dht("put ch 1 x");
     assert_eq!(wrong.exit, 3);
     assert!(wrong.stderr.contains("--nodes FILE"), "{}", wrong.stderr);

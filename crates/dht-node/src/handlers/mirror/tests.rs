@@ -20,7 +20,9 @@ use super::{MirrorStream, NeoStream, Step, neo};
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::mailbox::Mailbox;
+use crate::moves::{Journal, Moves};
 use crate::persist::Dumps;
+use crate::ranges::Ranges;
 use crate::session::OUTPUT_BYTES_HIGH;
 use crate::shared::{ConnectionCount, Settings, Shared};
 
@@ -43,12 +45,14 @@ fn context() -> Context {
         listen_flush_period: std::time::Duration::from_millis(1),
         neo_auth_timeout: std::time::Duration::from_secs(1),
         channel_base_bytes: 0,
+        redist_memory_limit_multiplier: 1.1,
     };
     let shared = Shared {
         dumps: Dumps::new(std::time::Duration::from_secs(600)),
         keeper: None,
         store: Store::new(StoreOptions { shard_bits: 4, seed: 7 }),
-        hash_range: HashRange::FULL,
+        ranges: Ranges::new(HashRange::FULL, Vec::new(), None, None),
+        moves: Moves::new(Journal::default(), now),
         settings,
         legacy_connections: ConnectionCount::new(0),
         neo_connections: ConnectionCount::new(0),

@@ -183,6 +183,9 @@ impl<'a> FileLoad<'a> {
         if self.options.hash_range.contains(key) {
             return Ok(true);
         }
+        if self.options.foreign.iter().any(|part| part.contains(key)) {
+            return Ok(false);
+        }
         self.out_of_range += 1;
         let load = self.out_of_range(key)?;
         let limit = u64::from(self.options.abort_after_all_out_of_range);

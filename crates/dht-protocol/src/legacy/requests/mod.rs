@@ -17,7 +17,8 @@ macro_rules! requests {
         $(pub use $module::*;)*
 
         /// A command code, the first four bytes of a request.
-        /// Source: spec `protocol-legacy` 4.1; 0 and the numbers in between mean nothing.
+        /// Source: spec `protocol-legacy` 4.1; 0 and the numbers in between mean nothing. Those
+        /// from 1000 on are our own.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u32)]
         pub enum Command {
@@ -97,7 +98,10 @@ requests! {
     29 => GetAll<'a> in get_all;
     30 => GetAllKeys<'a> in get_all_keys;
     31 => GetAllFilter<'a> in get_all_filter;
+    33 => Redistribute<'a> in redistribute;
     34 => PutBatch<'a> in put_batch;
+    1000 => Forward<'a> in forward;
+    1001 => MovePart<'a> in move_part;
 }
 
 /// The arguments of one request: which there are, and their bytes.
@@ -221,8 +225,11 @@ pub(crate) mod tests {
     #[test]
     fn commands_are_those_of_the_table_in_order() {
         let codes: Vec<u32> = Command::ALL.iter().map(|command| *command as u32).collect();
-        assert_eq!(codes, [1, 7, 11, 12, 17, 18, 19, 20, 22, 23, 24, 25, 29, 30, 31, 34]);
-        for code in 0..100 {
+        assert_eq!(
+            codes,
+            [1, 7, 11, 12, 17, 18, 19, 20, 22, 23, 24, 25, 29, 30, 31, 33, 34, 1000, 1001]
+        );
+        for code in 0..1100 {
             assert_eq!(Command::from_code(code).is_some(), codes.contains(&code));
         }
     }

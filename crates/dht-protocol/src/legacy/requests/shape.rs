@@ -3,9 +3,12 @@
 //! ```text
 //! [ channel: array ] [ key: array of 16 hex digits ] [ tail: array ]
 //! ```
+//!
+//! Redistribute alone has others: see [`TakerList`].
 
 use dht_types::{Key, KeyError};
 
+use super::TakerList;
 use crate::legacy::CloseReason;
 use crate::wire::Writer;
 
@@ -18,11 +21,13 @@ pub struct Shape {
     pub key: bool,
     /// A last array follows.
     pub tail: Option<TailKind>,
+    /// Instead of all those, the arguments of a Redistribute follow.
+    pub takers: bool,
 }
 
 impl Shape {
     /// No arguments at all.
-    pub const NONE: Self = Self { channel: false, key: false, tail: None };
+    pub const NONE: Self = Self { channel: false, key: false, tail: None, takers: false };
     /// A channel.
     pub const CHANNEL: Self = Self { channel: true, ..Self::NONE };
     /// A channel and a key.
@@ -36,6 +41,8 @@ pub enum TailKind {
     Value,
     /// Any other array: read and thrown away, then the connection is closed.
     Array,
+    /// The same with room for the largest record that a node may hold: between nodes of ours.
+    Moving,
 }
 
 /// A key as it came: the request decides what a malformed one means.
@@ -92,11 +99,13 @@ pub struct Args<'a> {
     pub key: KeyField,
     /// The last array.
     pub tail: Tail<'a>,
+    /// The arguments of a Redistribute.
+    pub takers: &'a TakerList,
 }
 
 impl<'a> Args<'a> {
     /// The last array of a request that cannot go on without it.
-    pub(super) const fn array(self) -> Result<&'a [u8], CloseReason> {
+    pub(super) fn array(self) -> Result<&'a [u8], CloseReason> {
         match self.tail {
             Value::Bytes(bytes) => Ok(bytes),
             Value::TooLong(len) => Err(CloseReason::ArrayTooLong(len)),

@@ -22,7 +22,7 @@ use request::Running;
 use super::frame::{self, Frame, FrameError, FrameKind, REPLY_BODY_BYTES_MAX};
 use super::requests::{
     ExistsReply, GetAllMessage, GetChannelsMessage, GetReply, HashRangeUpdate, MirrorMessage,
-    PutReply, RemoveChannelReply, RemoveReply, UpdateMessage, UpdateReply,
+    MoveUpdate, PutReply, RemoveChannelReply, RemoveReply, UpdateMessage, UpdateReply,
 };
 use super::suspendable::ControlError;
 use super::{Command, Control, Payload, REQUESTS_ACTIVE_MAX, Request, RequestId, Supported};
@@ -68,6 +68,8 @@ pub enum Reply<'a> {
     GetAll(GetAllMessage<'a>),
     /// For a Mirror. Never an Ack.
     Mirror(MirrorMessage<'a>),
+    /// For a MovePart.
+    Move(MoveUpdate<'a>),
     /// For a GetAll or Mirror: the node has acknowledged this.
     Controlled(Control),
 }

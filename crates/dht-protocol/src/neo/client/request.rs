@@ -3,7 +3,7 @@
 use super::{ClientError, NotWaiting, Reply};
 use crate::neo::requests::{
     GetAllMessage, GetChannelsMessage, GetReply, GetStatus, GotValue, HashRangeUpdate,
-    MirrorMessage, ResponsibleRange, UpdateAction, UpdateReply,
+    MirrorMessage, MoveUpdate, ResponsibleRange, UpdateAction, UpdateReply,
 };
 use crate::neo::suspendable::SuspendableClient;
 use crate::neo::{Command, Control, Payload, Request, Supported};
@@ -39,6 +39,7 @@ enum Stage {
     UpdateResult,
     GetAll(SuspendableClient),
     Mirror(SuspendableClient),
+    MovePart,
 }
 
 /// What a message means to the application.
@@ -78,6 +79,7 @@ impl Running {
             Request::Exists(_) => Stage::Exists,
             Request::Remove(_) => Stage::Remove,
             Request::RemoveChannel(_) => Stage::RemoveChannel,
+            Request::MovePart(_) => Stage::MovePart,
             Request::Update(update) => match update.action {
                 UpdateAction::GetRecord => Stage::UpdateRecord,
                 UpdateAction::UpdateRecord(_) | UpdateAction::Unknown(_) => Stage::UpdateResult,
@@ -143,6 +145,11 @@ impl Running {
             }
             Stage::HashRangeUpdates => {
                 more(Reply::HashRangeUpdate(HashRangeUpdate::decode(payload)?))
+            }
+            Stage::MovePart => {
+                let update = MoveUpdate::decode(payload)?;
+                let is_last = !matches!(update, MoveUpdate::Progress(_));
+                Arrived { reply: Reply::Move(update), is_last }
             }
             Stage::UpdateRecord => self.update_record(payload)?,
             Stage::UpdateDecision => return Err(Refused::Unexpected),

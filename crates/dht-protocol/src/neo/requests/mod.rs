@@ -22,7 +22,7 @@ macro_rules! requests {
         $(pub use $file::*;)*
 
         /// A request's code, the first byte of its first message.
-        /// Source: spec `protocol-neo` 8.1; 0 means nothing.
+        /// Source: spec `protocol-neo` 8.1; 0 means nothing. From 11 on they are our own.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         #[repr(u8)]
         pub enum Command {
@@ -112,6 +112,7 @@ requests! {
     8 v 0 => Remove<'a> in remove;
     9 v 0 => RemoveChannel<'a> in remove_channel;
     10 v 0 => Update<'a> in update;
+    11 v 0 => MovePart<'a> in move_part;
 }
 
 /// The arguments of one request: what follows its code and version.
@@ -218,7 +219,7 @@ pub(crate) mod tests {
     #[test]
     fn commands_are_those_of_the_table_in_order() {
         let codes: Vec<u8> = Command::ALL.iter().map(|command| *command as u8).collect();
-        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+        assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
         for code in 0..=255 {
             assert_eq!(Command::from_code(code).is_some(), codes.contains(&code));
         }

@@ -8,9 +8,9 @@ use dht_types::{HashRange, Key};
 
 use crate::neo::batch::GetAllBatch;
 use crate::neo::requests::{
-    ExistsReply, GetAllMessage, GetChannelsMessage, GetReply, MirrorMessage, NewValue, PutReply,
-    RemoveChannelReply, RemoveReply, ResponsibleRange, Update, UpdateAction, UpdateMessage,
-    UpdateReply, fnv1a64,
+    ExistsReply, GetAllMessage, GetChannelsMessage, GetReply, MirrorMessage, MoveUpdate, NewValue,
+    PutReply, RemoveChannelReply, RemoveReply, ResponsibleRange, Update, UpdateAction,
+    UpdateMessage, UpdateReply, fnv1a64,
 };
 use crate::neo::{
     CloseReason, Control, Event, Message, Payload, Refusal, Request, RequestId, Server, Supported,
@@ -101,6 +101,9 @@ impl Node {
                 self.server.finish(id);
                 Ok(())
             }
+            Event::Message { message: Message::CancelMove, .. } => {
+                unreachable!("no MovePart goes on here")
+            }
             Event::Abandoned { id, .. } => {
                 self.streams.remove(&id);
                 self.updates.remove(&id);
@@ -160,6 +163,10 @@ impl Node {
                 GetChannelsMessage::Finished.write(id, out);
             }
             Request::RemoveChannel(remove) => self.remove_channel(id, remove.channel, out),
+            Request::MovePart(_) => {
+                MoveUpdate::NotPermitted.write(id, out);
+                self.server.finish(id);
+            }
             Request::Update(update) => return self.update(id, &update, out),
             Request::GetAll(get_all) => {
                 self.channel(get_all.channel);

@@ -197,6 +197,7 @@ impl Pair {
             | Reply::GetChannels(_)
             | Reply::HashRange(_)
             | Reply::HashRangeUpdate(_)
+            | Reply::Move(_)
             | Reply::Update(_) => {}
         }
         if event.is_last {

@@ -177,6 +177,7 @@ fn only_requests_that_wait_for_messages_become_active() {
             Request::GetHashRange(_) => Some(RequestKind::GetHashRange),
             Request::GetAll(_) => Some(RequestKind::GetAll),
             Request::Mirror(_) => Some(RequestKind::Mirror),
+            Request::MovePart(_) => Some(RequestKind::MovePart),
             Request::Update(update) if update.action == UpdateAction::GetRecord => {
                 Some(RequestKind::Update)
             }

@@ -169,6 +169,13 @@ Bytes are the nodes' estimate of the memory that the records take.")]
         #[arg(long)]
         json: bool,
     },
+    /// Draw the hash space as a ring, with what each node holds of it
+    #[command(after_help = "Examples:\n  dht ring --nodes cluster.nodes")]
+    Ring {
+        /// One JSON object a line, and no picture
+        #[arg(long)]
+        json: bool,
+    },
     /// Take a channel away, with all its records
     #[command(after_help = "\
 Examples:

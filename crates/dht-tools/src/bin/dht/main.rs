@@ -68,6 +68,7 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Channels { json } => commands::channels(&mut access.open()?, json, &mut out),
         Command::Sizes(args) => commands::sizes(&mut access.open_legacy()?, &args, &mut out),
         Command::Info { json } => commands::info(&mut access.open_legacy()?, json, &mut out),
+        Command::Ring { json } => commands::ring(&mut access.open_legacy()?, json, &mut out),
         Command::RemoveChannel(args) => commands::remove_channel(&mut access.open()?, &args),
         Command::Workload(args) => workload::run(&mut access.open_legacy()?, &args, &mut out),
         Command::Completions { .. } => unreachable!("needs no node, and was dealt with above"),

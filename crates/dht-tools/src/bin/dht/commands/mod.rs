@@ -5,6 +5,7 @@ mod follow;
 mod listen;
 mod mirror;
 mod record;
+mod ring;
 mod scan;
 mod update;
 
@@ -12,6 +13,7 @@ pub(crate) use channels::{channels, info, remove_channel, sizes};
 pub(crate) use listen::listen;
 pub(crate) use mirror::mirror;
 pub(crate) use record::{exists, get, put, remove};
+pub(crate) use ring::ring;
 pub(crate) use scan::{keys, scan};
 pub(crate) use update::update;
 

@@ -1,0 +1,258 @@
+//! MovePart, of our own: a part of the hash range changes hands.
+
+use std::sync::Arc;
+
+use dht_protocol::batch::decompress;
+use dht_protocol::legacy::requests::{
+    MOVE_VERSION, MoveInfo, MoveMessage, MovePart, MoveReply, MoveToken, Moved, next_moved,
+};
+use dht_protocol::legacy::{CloseReason, Status};
+use dht_protocol::neo::requests::MoveUpdate;
+use dht_protocol::neo::{self, Payload, RequestId};
+use dht_protocol::wire::Reader;
+use dht_storage::Notify;
+use dht_types::HashRange;
+
+use super::remove::remove_record;
+use super::{NeoStream, Outcome, Step, Stream};
+use crate::context::{Context, writer};
+use crate::moves::{GivePart, Moves, PurgeStream, Requester, node_address};
+use crate::ranges::without;
+
+/// A move that this connection has asked for. It is given up with it.
+pub(crate) struct MoveStream {
+    work: Arc<GivePart>,
+}
+
+pub(super) fn legacy(cx: &mut Context, request: &MovePart<'_>, out: &mut Vec<u8>) -> Outcome {
+    let message = match MoveMessage::decode(request.message) {
+        Ok(message) => message,
+        Err(error) => return Outcome::Close(CloseReason::MalformedMove(error)),
+    };
+    let reply = match message {
+        MoveMessage::Info { version } => info(cx, version),
+        MoveMessage::Start { version, part, address, port } => {
+            match version_is_ours(version).and_then(|()| start(cx, part, address, port, 0)) {
+                Ok(stream) => {
+                    Status::Ok.encode(&mut writer(out));
+                    return Outcome::Stream(Stream::Move(stream));
+                }
+                Err(why) => MoveReply::Refused(why),
+            }
+        }
+        MoveMessage::Begin { version, token, part, value_bytes, .. } => {
+            let begun = version_is_ours(version)
+                .and_then(|()| Moves::begin_taking(&cx.shared, token, part, value_bytes));
+            match begun {
+                Ok(()) => return purge(cx, part, token, MoveReply::Done),
+                Err(why) => MoveReply::Refused(why),
+            }
+        }
+        MoveMessage::Records { token, channel, batch } => match store(cx, token, channel, batch) {
+            Ok(reply) => reply,
+            Err(reason) => return Outcome::Close(reason),
+        },
+        MoveMessage::DropChannel { token, channel } => match cx.shared.moves.taking(token) {
+            Some(part) => return drop_channel(cx, part, token, channel),
+            None => no_such_move(),
+        },
+        MoveMessage::Claim { token } => match Moves::claim(&cx.shared, token) {
+            Ok(range) => MoveReply::Claimed(range),
+            Err(why) => MoveReply::Refused(why),
+        },
+        MoveMessage::Cancel { token, part } => match Moves::cancel(&cx.shared, token, part) {
+            MoveReply::NotClaimed => return purge(cx, part, token, MoveReply::NotClaimed),
+            claimed => claimed,
+        },
+    };
+    answer(&reply, out)
+}
+
+fn answer(reply: &MoveReply, out: &mut Vec<u8>) -> Outcome {
+    Status::Ok.encode(&mut writer(out));
+    reply.encode_array(&mut writer(out));
+    Outcome::Done
+}
+
+fn no_such_move() -> MoveReply {
+    MoveReply::Refused("there is no such move here; it was cancelled or replaced".to_owned())
+}
+
+fn version_is_ours(version: u16) -> Result<(), String> {
+    if version == MOVE_VERSION {
+        return Ok(());
+    }
+    Err(format!(
+        "version {version} of moving is not spoken here, but {MOVE_VERSION}; bring all nodes and \
+         dhtredist to one version"
+    ))
+}
+
+fn info(cx: &Context, version: u16) -> MoveReply {
+    if let Err(why) = version_is_ours(version) {
+        return MoveReply::Refused(why);
+    }
+    let (usage, limit) = (cx.shared.store.usage(), cx.shared.settings.bytes_max);
+    let room = if limit == 0 { u64::MAX } else { limit.saturating_sub(cx.shared.bytes()) };
+    MoveReply::Info(MoveInfo {
+        version: MOVE_VERSION,
+        range: cx.view.owned,
+        records: usage.records,
+        value_bytes: usage.value_bytes,
+        room_bytes: room,
+        is_busy: cx.shared.moves.is_busy(),
+    })
+}
+
+/// Refuses what cannot work, before anything changes.
+fn start(
+    cx: &Context,
+    part: HashRange,
+    address: &str,
+    port: u16,
+    stream: u64,
+) -> Result<MoveStream, String> {
+    let settings = &cx.shared.settings;
+    if node_address(address, port).is_none() {
+        return Err(format!("{address}:{port} is no IPv4 address and port"));
+    }
+    if (address, port) == (&settings.address, settings.port) {
+        return Err(format!("{address}:{port} is this node itself"));
+    }
+    let owned = cx.view.owned;
+    if without(owned, part).is_none() {
+        return Err(format!("{part} is no end of this node's hash range {owned}"));
+    }
+    if !cx.shared.ranges.is_kept() {
+        return Err(
+            "the giver was started without a config file, so it would forget its new hash \
+                    range; start it with --config FILE"
+                .to_owned(),
+        );
+    }
+    let turn = Moves::take_turn(&cx.shared)
+        .ok_or("busy: another move is under way here; try again later")?;
+    let requester = Requester { mailbox: Arc::clone(&cx.mailbox), conn: cx.conn, stream };
+    let work = GivePart::start(turn, part, address, port, requester)
+        .map_err(|error| format!("the giver cannot start a thread for it: {error}"))?;
+    Ok(MoveStream { work })
+}
+
+/// Removes what lies here of the part, then answers.
+fn purge(cx: &Context, part: HashRange, token: MoveToken, reply: MoveReply) -> Outcome {
+    let channels = cx.shared.store.channels();
+    Outcome::Stream(Stream::Purge(Box::new(PurgeStream::new(part, token, channels, reply))))
+}
+
+fn drop_channel(cx: &mut Context, part: HashRange, token: MoveToken, channel: &str) -> Outcome {
+    let channels = cx.channel(channel).into_iter().collect();
+    let stream = PurgeStream::new(part, token, channels, MoveReply::Done);
+    Outcome::Stream(Stream::Purge(Box::new(stream)))
+}
+
+/// Stores what has come. Nobody sees it before the claim, and nobody who listens is told.
+fn store(
+    cx: &mut Context,
+    token: MoveToken,
+    channel: &str,
+    batch: &[u8],
+) -> Result<MoveReply, CloseReason> {
+    let Some(part) = cx.shared.moves.taking(token) else { return Ok(no_such_move()) };
+    let mut records = std::mem::take(&mut cx.codec.records);
+    let stored = decompress(batch, &mut records)
+        .map_err(CloseReason::MalformedBatch)
+        .and_then(|()| store_records(cx, part, channel, &records));
+    cx.codec.records = records;
+    cx.codec.trim();
+    stored
+}
+
+fn store_records(
+    cx: &mut Context,
+    part: HashRange,
+    channel: &str,
+    records: &[u8],
+) -> Result<MoveReply, CloseReason> {
+    let mut r = Reader::new(records);
+    while let Some(record) = next_moved(&mut r) {
+        let Moved { key, value } = record.map_err(CloseReason::MalformedMove)?;
+        if !part.contains(key) {
+            return Ok(MoveReply::Refused(format!("key {key} does not lie in {part}")));
+        }
+        let Some(value) = value else {
+            let channel = cx.channel(channel);
+            let removed = channel.map(|channel| remove_record(cx, &channel, key, Notify::No));
+            if let Some(Err(error)) = removed {
+                let why = format!("the taker cannot remove a record: {error}");
+                return Ok(MoveReply::Refused(why));
+            }
+            continue;
+        };
+        if cx.exceeds_limit(value.len()) {
+            return Ok(MoveReply::Refused("no room: the taker's size_limit is reached".to_owned()));
+        }
+        if let Err(error) = cx.put(channel, key, value, Notify::No) {
+            return Ok(MoveReply::Refused(format!("the taker cannot store a record: {error}")));
+        }
+    }
+    Ok(MoveReply::Done)
+}
+
+pub(super) fn neo(
+    cx: &Context,
+    id: RequestId,
+    request: &neo::requests::MovePart<'_>,
+    out: &mut Vec<u8>,
+) -> Option<NeoStream> {
+    if !cx.client_is_admin {
+        MoveUpdate::NotPermitted.write(id, out);
+        return None;
+    }
+    match start(cx, request.part, request.address, request.port, id.get()) {
+        Ok(stream) => Some(NeoStream::Move(stream)),
+        Err(why) => {
+            MoveUpdate::Refused(&why).write(id, out);
+            None
+        }
+    }
+}
+
+impl MoveStream {
+    /// The same for a neo client.
+    pub(crate) fn neo_step(&self, id: RequestId, out: &mut Vec<u8>) -> Step {
+        match self.work.news() {
+            None => return Step::Idle,
+            Some((MoveReply::Progress(progress), _)) => {
+                MoveUpdate::Progress(progress).write(id, out);
+                return Step::Idle;
+            }
+            Some((MoveReply::Finished(progress), _)) => {
+                MoveUpdate::Finished(progress).write(id, out);
+            }
+            Some((MoveReply::Refused(why), _)) => MoveUpdate::Refused(&why).write(id, out),
+            Some((other, _)) => unreachable!("{other:?} ends no move"),
+        }
+        Step::Done
+    }
+
+    /// Gives it up, if that is still possible.
+    pub(crate) fn cancel(&self) {
+        self.work.cancel();
+    }
+
+    /// Tells how far it is. `peer_speaks`: the client has sent something, which cancels.
+    pub(crate) fn step(&mut self, peer_speaks: bool, out: &mut Vec<u8>) -> Step {
+        if peer_speaks {
+            self.work.cancel();
+        }
+        let Some((reply, is_end)) = self.work.news() else { return Step::Idle };
+        reply.encode_array(&mut writer(out));
+        if is_end { Step::Done } else { Step::Idle }
+    }
+}
+
+impl Drop for MoveStream {
+    fn drop(&mut self) {
+        self.work.cancel();
+    }
+}

@@ -1,0 +1,576 @@
+//! The giver's end of a MovePart, on a thread of its own.
+//!
+//! ```text
+//! Begin > copy: scan and changes, in batches > catch up with the changes
+//!       > freeze: requests for the part wait > last changes > Claim > the part is the taker's
+//!       > clients are told > requests go on: refused, with the news before the refusal
+//!       > what is left of the part here is removed
+//! ```
+//!
+//! Until the claim the giver answers everything, so nobody notices; the taker shows nothing. If the
+//! answer to the claim is lost, requests for the part are refused until the taker has said whose it
+//! is. Why no record is lost: see ARCHITECTURE.md, "Moving a part".
+
+use std::collections::HashSet;
+use std::net::SocketAddrV4;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use dht_protocol::batch;
+use dht_protocol::legacy::batch::Compressor;
+use dht_protocol::legacy::requests::{
+    MOVE_VERSION, MoveMessage, MoveProgress, MoveReply, MoveToken,
+};
+use dht_protocol::neo::requests::HashRangeUpdate;
+use dht_storage::{Cursor, Notify, Usage};
+use dht_types::{HashRange, Key};
+
+use super::changes::Feed;
+use super::journal::Pending;
+use super::peer::{Peer, PeerError};
+use super::redistribute::node_address;
+use super::{GivingTurn, Requester};
+use crate::node::NEO_PORT_OFFSET;
+use crate::ranges::without;
+use crate::shared::Shared;
+
+/// Batches that are on their way before the giver waits for an answer.
+const BATCHES_UNANSWERED_MAX: usize = 8;
+
+/// How often whoever asked for the move hears of its progress.
+const PROGRESS_PERIOD: Duration = Duration::from_millis(250);
+
+/// The giver says something at least so often, well within the taker's lease.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
+
+/// The part is frozen when no more changes than this are left to send.
+const CHANGES_AT_FREEZE: usize = 1024;
+
+/// If changes keep coming faster than they can be sent, it is frozen after so long all the same.
+const CATCH_UP_MAX: Duration = Duration::from_secs(30);
+
+/// How long scans that began before the claim may go on to see the part here.
+const OLD_SCANS_MAX: Duration = Duration::from_secs(5);
+
+/// Pause between two questions to a taker that does not answer.
+const SETTLE_RETRY: Duration = Duration::from_millis(500);
+
+/// Records that are looked at between two looks at other things.
+const SCAN_RECORDS: usize = 8192;
+
+/// A move, as whoever asked for it sees it.
+pub(crate) struct GivePart {
+    state: Mutex<State>,
+    cancelled: AtomicBool,
+    requester: Requester,
+}
+
+#[derive(Default)]
+struct State {
+    progress: MoveProgress,
+    /// The reply that ends it.
+    ended: Option<MoveReply>,
+    /// There is progress that was not told.
+    is_news: bool,
+}
+
+/// Why a move did not come about. The part is still here, whole.
+#[derive(Debug, thiserror::Error)]
+enum MoveError {
+    #[error(transparent)]
+    Peer(#[from] PeerError),
+    #[error("cancelled")]
+    Cancelled,
+    #[error("cannot write the journal of moves: {0}")]
+    Journal(std::io::Error),
+    #[error("a worker of the giver is stuck")]
+    Stuck,
+    #[error("the taker answered something else than was asked")]
+    Answer,
+}
+
+impl GivePart {
+    /// Starts the move. The part lies at an end of the range, the address is one.
+    pub(crate) fn start(
+        turn: GivingTurn,
+        part: HashRange,
+        address: &str,
+        port: u16,
+        requester: Requester,
+    ) -> std::io::Result<Arc<Self>> {
+        let state = Mutex::default();
+        let this = Arc::new(Self { state, cancelled: AtomicBool::new(false), requester });
+        let shared = Arc::clone(&turn.shared);
+        let token = MoveToken(getrandom::u64().map_err(std::io::Error::other)?);
+        let pending = Pending { token, part, address: address.to_owned(), port };
+        let job = Arc::clone(&this);
+        shared.moves.spawn(move || {
+            run(&turn.shared, &job, &pending);
+            drop(turn);
+        })?;
+        Ok(this)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives the move up, if that is still possible.
+    pub(crate) fn cancel(&self) {
+        self.cancelled.store(true, Relaxed);
+    }
+
+    /// What there is to tell, and whether it is the end.
+    pub(crate) fn news(&self) -> Option<(MoveReply, bool)> {
+        let mut state = self.lock();
+        if let Some(ended) = state.ended.take() {
+            return Some((ended, true));
+        }
+        let is_news = std::mem::take(&mut state.is_news);
+        is_news.then(|| (MoveReply::Progress(state.progress), false))
+    }
+
+    fn tell(&self, progress: MoveProgress) {
+        let mut state = self.lock();
+        state.progress = progress;
+        state.is_news = true;
+        drop(state);
+        self.requester.wake();
+    }
+
+    fn end(&self, reply: MoveReply) {
+        self.lock().ended = Some(reply);
+        self.requester.wake();
+    }
+}
+
+/// Finds out whose the part of the last run is, and acts on it. To be started with the node.
+pub(crate) fn resolve(turn: GivingTurn, pending: Pending) -> std::io::Result<()> {
+    let shared = Arc::clone(&turn.shared);
+    shared.moves.spawn(move || {
+        if settle(&turn.shared, &pending) == Verdict::Taken {
+            clean_up(&turn.shared, pending.part);
+        }
+        drop(turn);
+    })
+}
+
+fn run(shared: &Arc<Shared>, job: &Arc<GivePart>, pending: &Pending) {
+    log::info!("Giving {} to node {}:{}", pending.part, pending.address, pending.port);
+    let moved = match Giver::begin(shared, job, pending) {
+        Ok(mut giver) => giver.give(),
+        Err(error) => Err(error),
+    };
+    match moved {
+        Ok(progress) => {
+            log::info!(
+                "Gave {} to node {}:{}: {} records, {} bytes; requests for it waited {} us",
+                pending.part,
+                pending.address,
+                pending.port,
+                progress.records,
+                progress.value_bytes,
+                progress.pause_micros
+            );
+            job.end(MoveReply::Finished(progress));
+            clean_up(shared, pending.part);
+        }
+        Err(error) => {
+            log::warn!("{} stays here: {error}", pending.part);
+            job.end(MoveReply::Refused(error.to_string()));
+        }
+    }
+}
+
+/// A move that the taker has agreed to.
+struct Giver<'a> {
+    shared: &'a Arc<Shared>,
+    job: &'a Arc<GivePart>,
+    pending: &'a Pending,
+    peer: Peer,
+    unanswered: usize,
+    feeds: Vec<Feed>,
+    /// The store's generation that the feeds belong to.
+    generation: Option<u64>,
+    batch: Vec<u8>,
+    compressor: Compressor,
+    progress: MoveProgress,
+    last_said: Instant,
+    last_told: Instant,
+}
+
+impl<'a> Giver<'a> {
+    fn begin(
+        shared: &'a Arc<Shared>,
+        job: &'a Arc<GivePart>,
+        pending: &'a Pending,
+    ) -> Result<Self, MoveError> {
+        let address = node_address(&pending.address, pending.port).ok_or(MoveError::Answer)?;
+        let mut peer = Peer::connect(address)?;
+        let (part, usage) = (pending.part, shared.store.usage());
+        let value_bytes = share(usage.value_bytes, part, shared.ranges.current().0.owned);
+        let records = share(usage.records, part, shared.ranges.current().0.owned);
+        let (version, token) = (MOVE_VERSION, pending.token);
+        let begin = MoveMessage::Begin { version, token, part, records, value_bytes };
+        peer.ask(&shared.moves.stop, &begin)?;
+        let progress = MoveProgress { scanned_of: usage.records, ..MoveProgress::default() };
+        let now = (shared.moves.clock)();
+        Ok(Self {
+            shared,
+            job,
+            pending,
+            peer,
+            unanswered: 0,
+            feeds: Vec::new(),
+            generation: None,
+            batch: Vec::new(),
+            compressor: Compressor::new(),
+            progress,
+            last_said: now,
+            last_told: now,
+        })
+    }
+
+    fn now(&self) -> Instant {
+        (self.shared.moves.clock)()
+    }
+
+    fn give(&mut self) -> Result<MoveProgress, MoveError> {
+        let copied = self.note_pending().and_then(|()| self.copy());
+        if let Err(error) = copied {
+            self.give_up();
+            return Err(error);
+        }
+        let frozen_at = self.now();
+        let generation = self.shared.ranges.change(|v| v.frozen = Some(self.pending.part));
+        if let Err(error) = self.send_the_last(generation) {
+            self.shared.ranges.change(|view| view.frozen = None);
+            self.give_up();
+            return Err(error);
+        }
+        let all_sent_at = self.now();
+        let claim = MoveMessage::Claim { token: self.pending.token };
+        match self.peer.ask(&self.shared.moves.stop, &claim) {
+            Ok(MoveReply::Claimed(range)) => let_go(self.shared, self.pending, range),
+            // An answer, and so one that is final.
+            Err(error @ PeerError::Refused(..)) => {
+                self.shared.ranges.change(|view| view.frozen = None);
+                self.give_up();
+                return Err(error.into());
+            }
+            Ok(_) | Err(_) => self.in_doubt()?,
+        }
+        let thawed_at = self.now();
+        note_let_go(self.shared, self.pending);
+        let pause = thawed_at.saturating_duration_since(frozen_at);
+        self.progress.pause_micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
+        log::info!(
+            "Requests for {} waited {pause:?}, {:?} of it for the taker's claim",
+            self.pending.part,
+            thawed_at.saturating_duration_since(all_sent_at)
+        );
+        Ok(self.progress)
+    }
+
+    /// The taker has been told to claim, and nothing came back.
+    fn in_doubt(&self) -> Result<(), MoveError> {
+        self.shared.ranges.change(|view| {
+            view.frozen = None;
+            view.disputed = Some(self.pending.part);
+        });
+        match settle(self.shared, self.pending) {
+            Verdict::Taken => Ok(()),
+            Verdict::Ours => Err(PeerError::Closed(self.peer.address()).into()),
+            Verdict::Stopped => Err(PeerError::Stopped.into()),
+        }
+    }
+
+    /// From here on a start of this node asks the taker first.
+    fn note_pending(&self) -> Result<(), MoveError> {
+        let pending = Some(self.pending.clone());
+        let mut state = self.shared.moves.lock();
+        state.journal.change(|journal| journal.pending = pending).map_err(MoveError::Journal)
+    }
+
+    /// Tells the taker that nothing comes of it. It forgets the move by itself otherwise.
+    fn give_up(&mut self) {
+        let Pending { token, part, .. } = *self.pending;
+        if let Ok(mut peer) = Peer::connect(self.peer.address()) {
+            let _ = peer.ask(&self.shared.moves.stop, &MoveMessage::Cancel { token, part });
+        }
+        let mut state = self.shared.moves.lock();
+        if let Err(error) = state.journal.change(|journal| journal.pending = None) {
+            log::error!("cannot write the journal of moves: {error}");
+        }
+    }
+
+    /// Sends all records, and then the changes, until few are left.
+    fn copy(&mut self) -> Result<(), MoveError> {
+        let mut give_up_catching_up = None;
+        loop {
+            self.take_in_channels()?;
+            let mut is_scanning = false;
+            let mut changes = 0;
+            for at in 0..self.feeds.len() {
+                self.pump(at)?;
+                is_scanning |= self.feeds[at].is_scanning();
+                self.look_for_changes(at)?;
+                changes += self.feeds[at].changes();
+            }
+            if is_scanning {
+                continue;
+            }
+            let now = self.now();
+            let until = *give_up_catching_up.get_or_insert(now + CATCH_UP_MAX);
+            if changes <= CHANGES_AT_FREEZE || now >= until {
+                return self.collect(0);
+            }
+        }
+    }
+
+    /// Sends what is left once no request can change anything.
+    fn send_the_last(&mut self, generation: u64) -> Result<(), MoveError> {
+        if !self.shared.ranges.wait_until_seen(generation) {
+            return Err(MoveError::Stuck);
+        }
+        loop {
+            self.take_in_channels()?;
+            let mut is_done = true;
+            for at in 0..self.feeds.len() {
+                self.look_for_changes(at)?;
+                if self.feeds[at].is_scanning() || self.feeds[at].changes() > 0 {
+                    is_done = false;
+                    self.pump(at)?;
+                }
+            }
+            if is_done {
+                return self.collect(0);
+            }
+        }
+    }
+
+    /// Subscribes to channels that are new.
+    fn take_in_channels(&mut self) -> Result<(), MoveError> {
+        let generation = self.shared.store.generation();
+        if self.generation == Some(generation) {
+            return Ok(());
+        }
+        // Those that were removed go first: there may be others of their names by now.
+        for at in 0..self.feeds.len() {
+            if self.feeds[at].channel.is_removed() {
+                self.drop_channel(at)?;
+            }
+        }
+        self.feeds.retain(|feed| !feed.channel.is_removed());
+        let known: HashSet<_> = self.feeds.iter().map(|feed| Arc::as_ptr(&feed.channel)).collect();
+        let channels = self.shared.store.channels();
+        let new = channels.into_iter().filter(|channel| !known.contains(&Arc::as_ptr(channel)));
+        let new: Vec<Feed> = new.map(Feed::new).collect();
+        self.feeds.extend(new);
+        self.generation = Some(generation);
+        Ok(())
+    }
+
+    fn drop_channel(&mut self, at: usize) -> Result<(), MoveError> {
+        let (token, name) = (self.pending.token, self.feeds[at].channel.name().clone());
+        self.say(&MoveMessage::DropChannel { token, channel: &name })
+    }
+
+    /// Takes changes over; if some were lost, the channel starts afresh.
+    fn look_for_changes(&mut self, at: usize) -> Result<(), MoveError> {
+        if self.feeds[at].take_changes(self.pending.part) {
+            return Ok(());
+        }
+        log::warn!(
+            "Channel '{}' changes faster than it moves; it is sent again",
+            self.feeds[at].channel.name()
+        );
+        // Removals were lost as well.
+        self.drop_channel(at)?;
+        self.feeds[at].restart();
+        Ok(())
+    }
+
+    /// Sends at most one batch of a channel.
+    fn pump(&mut self, at: usize) -> Result<(), MoveError> {
+        if self.job.cancelled.load(Relaxed) {
+            return Err(MoveError::Cancelled);
+        }
+        if self.shared.moves.stop.is_set() {
+            return Err(PeerError::Stopped.into());
+        }
+        let gathered = self.feeds[at].gather(self.pending.part, &mut self.batch);
+        self.progress.records += gathered.records;
+        self.progress.value_bytes += gathered.value_bytes;
+        self.progress.scanned += gathered.scanned;
+        let now = self.now();
+        if now.saturating_duration_since(self.last_told) >= PROGRESS_PERIOD {
+            self.last_told = now;
+            self.job.tell(self.progress);
+        }
+        let silent = now.saturating_duration_since(self.last_said) >= KEEP_ALIVE;
+        if self.batch.is_empty() && !silent {
+            return Ok(());
+        }
+        let mut packed = Vec::new();
+        batch::compress(&self.batch, &mut self.compressor, &mut packed);
+        self.batch.clear();
+        self.batch.shrink_to(1024 * 1024);
+        let (token, name) = (self.pending.token, self.feeds[at].channel.name().clone());
+        self.say(&MoveMessage::Records { token, channel: &name, batch: &packed })
+    }
+
+    /// Sends a message; waits for an answer only if many are due.
+    fn say(&mut self, message: &MoveMessage<'_>) -> Result<(), MoveError> {
+        self.peer.write(message);
+        self.peer.send()?;
+        self.last_said = self.now();
+        self.unanswered += 1;
+        self.collect(BATCHES_UNANSWERED_MAX)
+    }
+
+    /// Waits until no more than so many answers are due.
+    fn collect(&mut self, due: usize) -> Result<(), MoveError> {
+        while self.unanswered > due {
+            match self.peer.reply(&self.shared.moves.stop)? {
+                MoveReply::Done => self.unanswered -= 1,
+                _ => return Err(MoveError::Answer),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// About how much of `amount` lies in a part of a range.
+fn share(amount: u64, part: HashRange, range: HashRange) -> u64 {
+    let width = |range: HashRange| u128::from(range.max().saturating_sub(range.min())) + 1;
+    let share = u128::from(amount) * width(part) / width(range).max(1);
+    u64::try_from(share).unwrap_or(u64::MAX)
+}
+
+/// Whose a part is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Verdict {
+    /// The taker's.
+    Taken,
+    Ours,
+    /// Not known, and the node stops.
+    Stopped,
+}
+
+/// Asks the taker whose the part is, for as long as it takes, and acts on it.
+fn settle(shared: &Shared, pending: &Pending) -> Verdict {
+    let Pending { token, part, address, port } = pending;
+    let mut complained = false;
+    loop {
+        let ask = || {
+            let address = node_address(address, *port).ok_or(MoveError::Answer)?;
+            let mut peer = Peer::connect(address)?;
+            let cancel = MoveMessage::Cancel { token: *token, part: *part };
+            Ok::<_, MoveError>(peer.ask(&shared.moves.stop, &cancel)?)
+        };
+        match ask() {
+            Ok(MoveReply::Claimed(range)) => {
+                let_go(shared, pending, range);
+                note_let_go(shared, pending);
+                return Verdict::Taken;
+            }
+            Ok(MoveReply::NotClaimed) => {
+                let mut state = shared.moves.lock();
+                if let Err(error) = state.journal.change(|journal| journal.pending = None) {
+                    log::error!("cannot write the journal of moves: {error}");
+                }
+                shared.ranges.change(|view| view.disputed = None);
+                log::info!("{part} is still ours");
+                return Verdict::Ours;
+            }
+            Ok(_) | Err(_) if shared.moves.stop.is_set() => return Verdict::Stopped,
+            Ok(_) => {}
+            Err(error) => {
+                if !std::mem::replace(&mut complained, true) {
+                    log::error!(
+                        "Whether {part} belongs to this node or to {address}:{port} is not known, \
+                         so it is served by neither until that one answers: {error}. Start it; if \
+                         it is gone for good, stop this node and remove the line 'pending' from \
+                         {}",
+                        shared.settings.data_dir.join(super::JOURNAL_FILE).display()
+                    );
+                }
+            }
+        }
+        if shared.moves.stop.wait(SETTLE_RETRY) {
+            return Verdict::Stopped;
+        }
+    }
+}
+
+/// The part is the taker's: acts on it in memory, so that requests wait no longer. After a crash
+/// before [`note_let_go`] the journal's `pending` leads here again.
+fn let_go(shared: &Shared, pending: &Pending, taker_range: HashRange) {
+    let Pending { part, address, port, .. } = pending;
+    let mut state = shared.moves.lock();
+    state.journal.defer(|journal| journal.add_foreign(*part));
+    let foreign = state.journal.foreign.clone();
+    let owned = shared.ranges.current().0.owned;
+    let left = without(owned, *part).unwrap_or(owned);
+    let taker = node_address(address, port.saturating_add(NEO_PORT_OFFSET));
+    let news = taker.map(|taker: SocketAddrV4| HashRangeUpdate::NewNode(taker, taker_range));
+    shared.ranges.tell(news.into_iter().chain([HashRangeUpdate::ChangeHashRange(left)]));
+    shared.ranges.change(|view| {
+        view.owned = left;
+        view.foreign = foreign;
+        view.frozen = None;
+        view.disputed = None;
+    });
+}
+
+/// Does the same on disk.
+fn note_let_go(shared: &Shared, pending: &Pending) {
+    let Pending { part, address, port, .. } = pending;
+    let mut state = shared.moves.lock();
+    let left = shared.ranges.current().0.owned;
+    let kept = shared.ranges.save(left).map_err(|error| error.to_string());
+    let noted = match &kept {
+        Ok(()) => state.journal.change(|journal| journal.pending = None),
+        // The next start asks the taker again, and comes here again.
+        Err(_) => state.journal.change(|_| {}),
+    };
+    if let Err(error) = kept.and(noted.map_err(|error| error.to_string())) {
+        log::error!(
+            "{part} was given to {address}:{port}, but this node could not note it down, and will \
+             ask there at its next start: {error}"
+        );
+    }
+}
+
+/// Removes what is left here of a part that was given away, when no scan is at it any more.
+fn clean_up(shared: &Shared, part: HashRange) {
+    let give_up = (shared.moves.clock)() + OLD_SCANS_MAX;
+    while shared.ranges.past_is_in_use() && (shared.moves.clock)() < give_up {
+        if shared.moves.stop.wait(Duration::from_millis(10)) {
+            return;
+        }
+    }
+    for channel in shared.store.channels() {
+        let mut cursor = Some(Cursor::START);
+        while let Some(from) = cursor {
+            let mut found: Vec<Key> = Vec::new();
+            cursor = channel.scan(from, SCAN_RECORDS, |key, _| {
+                if part.contains(key) {
+                    found.push(key);
+                }
+                ControlFlow::Continue(())
+            });
+            if !found.is_empty() && !shared.moves.remove(shared, &channel, &found, Notify::No) {
+                return;
+            }
+            if shared.moves.stop.is_set() {
+                return;
+            }
+        }
+    }
+    let Usage { records, .. } = shared.store.usage();
+    log::info!("Removed what was left of {part}; {records} records are left");
+}
