@@ -106,10 +106,7 @@ impl GivePart {
         let token = MoveToken(getrandom::u64().map_err(std::io::Error::other)?);
         let pending = Pending { token, part, address: address.to_owned(), port };
         let job = Arc::clone(&this);
-        shared.moves.spawn(move || {
-            run(&turn.shared, &job, &pending);
-            drop(turn);
-        })?;
+        shared.moves.spawn(move || run(turn, &job, &pending))?;
         Ok(this)
     }
 
@@ -157,7 +154,8 @@ pub(crate) fn resolve(turn: GivingTurn, pending: Pending) -> std::io::Result<()>
     })
 }
 
-fn run(shared: &Arc<Shared>, job: &Arc<GivePart>, pending: &Pending) {
+fn run(turn: GivingTurn, job: &Arc<GivePart>, pending: &Pending) {
+    let shared = &Arc::clone(&turn.shared);
     log::info!("Giving {} to node {}:{}", pending.part, pending.address, pending.port);
     let moved = match Giver::begin(shared, job, pending) {
         Ok(mut giver) => giver.give(),
@@ -179,6 +177,8 @@ fn run(shared: &Arc<Shared>, job: &Arc<GivePart>, pending: &Pending) {
         }
         Err(error) => {
             log::warn!("{} stays here: {error}", pending.part);
+            // Whoever asks again at once must find the turn free.
+            drop(turn);
             job.end(MoveReply::Refused(error.to_string()));
         }
     }

@@ -177,10 +177,10 @@ impl PurgeStream {
         });
         for key in found {
             // The part may have been claimed by now, by another move.
-            if !cx.shared.ranges.current().0.owned.contains(key) {
-                if let Err(error) = remove_record(cx, channel, key, Notify::No) {
-                    self.reply = MoveReply::Refused(format!("the taker cannot clear up: {error}"));
-                }
+            if !cx.shared.ranges.current().0.owned.contains(key)
+                && let Err(error) = remove_record(cx, channel, key, Notify::No)
+            {
+                self.reply = MoveReply::Refused(format!("the taker cannot clear up: {error}"));
             }
         }
         cx.shared.moves.taking(self.token);

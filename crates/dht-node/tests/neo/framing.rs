@@ -19,7 +19,7 @@ const REQUESTS_ACTIVE_MAX: u64 = 5000;
 const BODY_BYTES_MAX: u64 = 64 << 20;
 
 /// The codes of all requests.
-const CODES: std::ops::RangeInclusive<u8> = 1..=10;
+const CODES: std::ops::RangeInclusive<u8> = 1..=11;
 
 #[test]
 fn unknown_codes_and_versions_are_told_and_the_connection_stays() {

@@ -325,14 +325,18 @@ pub(crate) fn no_client_notices_that_nodes_come_and_go() {
 /// What is done to whom in the middle of a move.
 fn disturb(bench: &mut Bench, rng: &mut Rng) {
     let at = usize::try_from(rng.below(bench.nodes.len() as u64)).expect("small");
-    match rng.below(3) {
-        // In order, so that it has what it had: nothing else outlives a process yet.
+    match rng.below(4) {
+        // As a crash: the log has what was acknowledged.
         0 => {
+            bench.nodes[at].kill();
+            bench.nodes[at].start_again();
+        }
+        1 => {
             bench.nodes[at].stop();
             bench.nodes[at].start_again();
         }
         // The others take it for gone.
-        1 => {
+        2 => {
             bench.nodes[at].signal("STOP");
             let mut looks = rng.below(100);
             wait_for("a moment to pass", || {

@@ -91,6 +91,10 @@ impl Node {
         self.process.as_ref().expect("it runs").signal(name);
     }
 
+    pub(crate) fn kill(&mut self) {
+        self.process.take().expect("it runs").kill();
+    }
+
     pub(crate) fn start_again(&mut self) {
         assert!(self.process.is_none());
         self.process = Some(NodeProcess::restart(&this(), self.dir.path(), self.port));
