@@ -12,7 +12,9 @@
 //!     legacy.rs      bytes -> requests -> handlers, one at a time
 //!     neo/           the same, any number at a time
 //!       handlers/      what each request does
-//! persist/       dump files into the store and back
+//! restore.rs     what was there before: dumps, then the log behind them
+//!   persist/       dump files into the store and back
+//!   durability/    the log of changes between dumps
 //! ```
 
 mod alarms;
@@ -23,6 +25,7 @@ mod control;
 mod counters;
 mod credentials;
 mod driver;
+mod durability;
 mod handlers;
 mod legacy;
 mod mailbox;
@@ -30,6 +33,7 @@ mod neo;
 mod node;
 mod persist;
 mod program;
+mod restore;
 mod session;
 mod shared;
 mod stats;

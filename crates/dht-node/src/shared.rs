@@ -11,6 +11,7 @@ use dht_storage::{Store, Usage};
 use dht_types::HashRange;
 
 use crate::driver::DriverKind;
+use crate::durability::Keeper;
 use crate::persist::Dumps;
 
 /// Shared by the workers and the control thread; immutable but for what is atomic inside.
@@ -21,6 +22,9 @@ pub(crate) struct Shared {
     pub(crate) hash_range: HashRange,
     /// What is known of dumps; every removal of a channel goes through it.
     pub(crate) dumps: Dumps,
+    /// The log of changes; none if no channel has a durability level above `memory`, and nothing is
+    /// left of an earlier one.
+    pub(crate) keeper: Option<Arc<Keeper>>,
     /// Settings that requests depend on.
     pub(crate) settings: Settings,
     /// Open legacy connections.

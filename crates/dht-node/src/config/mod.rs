@@ -22,6 +22,7 @@ use dht_daemon::stats::StatsConfig;
 use dht_daemon::{ConfigError, Section};
 use dht_types::HashRange;
 
+pub use crate::durability::{DurabilityConfig, Level};
 pub use crate::persist::OutOfRange;
 
 /// Greatest legacy port: the neo port is 100 above.
@@ -66,6 +67,8 @@ pub struct NodeConfig {
     pub options_memory: MemoryConfig,
     /// `[Dumps]`
     pub dumps: DumpsConfig,
+    /// `[Log]`, `[Log.channel.NAME]`
+    pub durability: DurabilityConfig,
     /// `[PidLock] path`: the pid file; none takes no lock.
     pub pid_lock: Option<PathBuf>,
     /// `[LOG]`, `[LOG.name]`, `[VERSION]`
@@ -164,6 +167,7 @@ impl NodeConfig {
             performance: PerformanceConfig::from_ini(ini, loose, &mut warnings)?,
             options_memory: MemoryConfig::from_ini(ini, loose, &mut warnings)?,
             dumps: DumpsConfig::from_ini(ini, loose, &mut warnings)?,
+            durability: DurabilityConfig::from_ini(ini, loose, &mut warnings)?,
             pid_lock: pid_lock(ini, &mut warnings)?,
             log: LogConfig::from_ini(ini, loose, &mut warnings)?,
             stats: StatsConfig::from_ini(ini, "dhtnode", loose, &mut warnings)?,

@@ -46,6 +46,7 @@ fn context() -> Context {
     };
     let shared = Shared {
         dumps: Dumps::new(std::time::Duration::from_secs(600)),
+        keeper: None,
         store: Store::new(StoreOptions { shard_bits: 4, seed: 7 }),
         hash_range: HashRange::FULL,
         settings,
@@ -56,7 +57,7 @@ fn context() -> Context {
     let poll = mio::Poll::new().unwrap();
     let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
     let mailbox = Arc::new(Mailbox::new(waker));
-    Context::new(Arc::new(shared), Arc::new(Counters::default()), mailbox, now, || 0)
+    Context::new(Arc::new(shared), Arc::new(Counters::default()), mailbox, None, now, || 0)
 }
 
 /// A Mirror and its client, with nothing in between.
