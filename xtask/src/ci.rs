@@ -38,7 +38,7 @@ const MACRO_MODULES: [&str; 2] =
 const TEST_EPOLL: Step = Step {
     name: "test epoll",
     command: "cargo test -p dht-node",
-    env: &[("DHT_TEST_IO", "epoll")],
+    env: &[("DHT_TEST_IO", "epoll"), ("KILLS", "20")],
 };
 /// The command that the README gives to newcomers, word for word.
 const TEST: Step = Step { name: "test", command: "cargo test --workspace", env: &[] };

@@ -28,14 +28,20 @@ use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous, munmap};
 use slab::Slab;
 
 /// Receive buffers of a ring; a power of two.
-const BUFFERS: u16 = 1024;
+const BUFFERS: u16 = 512;
+/// So many of them the system has at first. It takes them in turn, so a few of them stay in the
+/// processor's cache while the others are not needed.
+const BUFFERS_AT_FIRST: usize = 64;
 /// Bytes of each.
-pub(super) const BUFFER_BYTES: usize = 4096;
-const BUFFER_LEN: u32 = 4096;
+pub(super) const BUFFER_BYTES: usize = 16 * 1024;
+const BUFFER_LEN: u32 = 16 * 1024;
 const _: () = assert!(BUFFER_LEN as usize == BUFFER_BYTES);
+/// Bytes from one to the next: an odd number of cache lines, so that the beginnings of all do not
+/// compete for the same places in a cache.
+const STRIDE: usize = BUFFER_BYTES + 64;
 /// Bytes in front of the buffers: an entry of 16 for each, whole pages.
 const ENTRIES_BYTES: usize = BUFFERS as usize * size_of::<BufRingEntry>();
-const MAPPING_BYTES: usize = ENTRIES_BYTES + BUFFERS as usize * BUFFER_BYTES;
+const MAPPING_BYTES: usize = ENTRIES_BYTES + BUFFERS as usize * STRIDE;
 /// The buffers' group.
 const GROUP: u16 = 0;
 /// Operations that can wait for the next system call.
@@ -73,6 +79,8 @@ pub(super) struct Ring {
     others: usize,
     /// Where the next buffer that is given back goes.
     tail: u16,
+    /// Buffers that the system has not needed yet.
+    reserve: Vec<Lease>,
     /// Operations may run: the thread that does everything else has called.
     enabled: bool,
 }
@@ -141,7 +149,7 @@ impl Mapping {
 
     /// Where a buffer begins; below [`BUFFERS`].
     fn buffer(&self, buffer: u16) -> *mut u8 {
-        let offset = ENTRIES_BYTES + usize::from(buffer) * BUFFER_BYTES;
+        let offset = ENTRIES_BYTES + usize::from(buffer) * STRIDE;
         // SAFETY: within the mapping for every number below BUFFERS, and the callers have no other.
         unsafe { self.0.as_ptr().add(offset) }
     }
@@ -184,10 +192,9 @@ impl Ring {
             )
         }?;
         let sends = Slab::new();
-        let mut ring = Self { uring, memory, sends, others: 0, tail: 0, enabled: false };
-        for buffer in 0..BUFFERS {
-            ring.give_back(Lease { buffer, len: 0 });
-        }
+        let reserve = (0..BUFFERS).rev().map(|buffer| Lease { buffer, len: 0 }).collect();
+        let mut ring = Self { uring, memory, sends, others: 0, tail: 0, reserve, enabled: false };
+        ring.add_buffers(BUFFERS_AT_FIRST);
         Ok(ring)
     }
 
@@ -325,6 +332,17 @@ impl Ring {
         tail.store(self.tail, Ordering::Release);
     }
 
+    /// The system has run out of buffers: it gets as many again as it has had, if there are any.
+    pub(super) fn add_more_buffers(&mut self) {
+        self.add_buffers(usize::from(BUFFERS) - self.reserve.len());
+    }
+
+    fn add_buffers(&mut self, number: usize) {
+        for lease in self.reserve.split_off(self.reserve.len().saturating_sub(number)) {
+            self.give_back(lease);
+        }
+    }
+
     /// Ends all operations; `false` if some cannot be ended.
     fn drain(&mut self) -> bool {
         if !self.enabled {
@@ -385,7 +403,8 @@ fn outcome(entry: &cqueue::Entry) -> Outcome {
         }
         (Ok(_), _) => Outcome::End,
         (Err(Errno::NOBUFS), _) => Outcome::NoBuffer,
-        (Err(Errno::CANCELED), _) => Outcome::Cancelled,
+        // Not by us if it was by a signal: it is started again, too.
+        (Err(Errno::CANCELED | Errno::INTR | Errno::AGAIN), _) => Outcome::Cancelled,
         (Err(_), _) => Outcome::Failed,
     }
 }

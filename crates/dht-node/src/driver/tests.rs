@@ -261,6 +261,28 @@ fn a_peer_that_is_not_served_is_slowed_down_and_hinders_nobody() {
 }
 
 #[test]
+fn more_connections_than_buffers_are_all_served() {
+    for (kind, driver, _waker) in drivers() {
+        let mut bench = Bench::new(driver);
+        let mut conns: Vec<_> = (0..150).map(|_| bench.add()).collect();
+        for round in 0..3_u8 {
+            for (_, peer) in &mut conns {
+                let mut rest = &[round][..];
+                write_some(peer, &mut rest, 1);
+            }
+            // Everything has arrived before anything is received.
+            bench.wait();
+            bench.until("a byte of each", |bench| {
+                conns.iter().all(|(conn, _)| bench.conns[*conn].received.len() > usize::from(round))
+            });
+        }
+        for (conn, _) in &conns {
+            assert_eq!(bench.conns[*conn].received, [0, 1, 2], "{kind:?}");
+        }
+    }
+}
+
+#[test]
 fn numbers_are_used_again_and_nothing_of_the_old_connection_is_left() {
     for (kind, driver, _waker) in drivers() {
         let mut bench = Bench::new(driver);

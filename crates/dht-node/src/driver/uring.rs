@@ -11,7 +11,7 @@
 //! - The system receives before anybody asks. What a connection does not take in a turn is moved
 //!   out of the ring into its own **stash**, so that slow ones do not use up the buffers of all,
 //!   and its receive is cancelled until the stash is empty. So TCP slows the peer down. All
-//!   stashes together grow by the ring's 4 MiB in a call at most, and each in a call or two.
+//!   stashes together grow by the ring's 8 MiB in a call at most, and each in a call or two.
 //! - A connection has one send at a time. [`UringDriver::all_sent`] tells when nothing is on the
 //!   way any more; before that it must not be removed in good order.
 
@@ -22,6 +22,7 @@ use std::os::fd::AsRawFd;
 use std::time::Duration;
 
 use mio::{Events, Poll, Token, Waker};
+use rustix::io::Errno;
 use slab::Slab;
 
 use super::ring::{BUFFER_BYTES, Completion, Lease, Outcome, Ring};
@@ -40,6 +41,8 @@ pub(crate) struct UringDriver {
     waker: Poll,
     waker_events: Events,
     watched: bool,
+    /// A receive has found no buffer.
+    starved: bool,
     slots: Slab<Slot>,
     /// The slot of each connection.
     of_conn: Vec<Option<usize>>,
@@ -108,6 +111,7 @@ impl UringDriver {
             waker: poll,
             waker_events: Events::with_capacity(1),
             watched: false,
+            starved: false,
             slots: Slab::new(),
             of_conn: Vec::new(),
             holding: Vec::new(),
@@ -190,6 +194,9 @@ impl UringDriver {
     ) -> io::Result<()> {
         self.return_lent();
         self.stash_leases()?;
+        if std::mem::take(&mut self.starved) {
+            self.ring.add_more_buffers();
+        }
         self.start_receives()?;
         let want = u32::from(timeout != Some(Duration::ZERO));
         self.ring.enter(want, timeout)?;
@@ -254,7 +261,12 @@ impl UringDriver {
                     self.received(slot, outcome, more, ready);
                 }
                 Completion::Sent { slot, result, bytes } => {
-                    self.sent(slot, result.ok(), bytes, ready)?;
+                    let sent = match result {
+                        Ok(sent) => Some(sent),
+                        Err(Errno::INTR | Errno::AGAIN) => Some(0),
+                        Err(_) => None,
+                    };
+                    self.sent(slot, sent, bytes, ready)?;
                 }
                 Completion::NotCancelled { slot } => self.not_cancelled(slot),
                 Completion::Polled => {
@@ -295,10 +307,11 @@ impl UringDriver {
             }
             (Outcome::End, _) => slot.ended = true,
             (Outcome::Failed, _) => (slot.ended, slot.broken) = (true, true),
-            (Outcome::NoBuffer | Outcome::Cancelled, _) => {
-                self.close_if_idle(number);
-                return;
+            (Outcome::NoBuffer, _) => {
+                self.starved = true;
+                return self.close_if_idle(number);
             }
+            (Outcome::Cancelled, _) => return self.close_if_idle(number),
         }
         match slot.conn {
             Some(conn) => {
