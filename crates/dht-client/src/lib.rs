@@ -1,19 +1,30 @@
-//! The client library: which node holds a key, connections, a method for each request.
+//! The client library.
 //!
 //! - [`blocking::legacy`], [`blocking::neo`]: the two protocols for programs that may wait: the
 //!   tools.
-//! - [`ClientCredentials`]: the name and the key of a neo client.
-//! - [`NodesFile`]: the list of nodes as operators write it.
-//! - [`ranges`]: what can be wrong with the hash ranges that the nodes of a cluster report.
-//!
-//! Nothing that a node sends makes this crate panic, or hold more than a bounded amount of memory.
 
+mod backoff;
 pub mod blocking;
+mod builder;
+mod channel;
+mod client;
 mod credentials;
 mod error;
+mod events;
+mod legacy;
+mod neo;
 mod nodes_file;
 pub mod ranges;
+mod stats;
+mod stream;
 
+pub use builder::{BuildError, Builder, Limits};
+pub use channel::{Change, Channel, ChannelSize, MirrorOptions, Removed, Updated};
+pub use client::Client;
 pub use credentials::{ClientCredentials, CredentialsFileError};
-pub use error::{AuthenticationError, Error, ErrorKind, RequestName};
+pub use dht_types::{ChannelName, ChannelNameError, HashRange, Key};
+pub use error::{AuthenticationError, Error, ErrorKind, Fate, RequestName};
+pub use events::{NodeEvent, NodeStatus, NotReady, Outcomes, RangeReport};
 pub use nodes_file::{NodeAddress, NodeAddressError, NodesFile, NodesFileError};
+pub use stats::{BUCKET_EDGES_MICROS, RequestCounts, Stats};
+pub use stream::{Keys, Mirror, MirrorEvent, NodeProgress, Records, Scan, ScanEvent, ScanEvents};

@@ -13,6 +13,7 @@
 //!     neo/           the same, any number at a time
 //!       handlers/      what each request does
 //! persist/       dump files into the store and back
+//! embedded.rs    a node within another program, for tests
 //! ```
 
 mod alarms;
@@ -23,6 +24,7 @@ mod control;
 mod counters;
 mod credentials;
 mod driver;
+pub mod embedded;
 mod handlers;
 mod legacy;
 mod mailbox;

@@ -120,6 +120,13 @@ impl Client {
         Self { next_id, running: HashMap::new() }
     }
 
+    /// The client of the next connection to the same node. It goes on counting ids, so that none
+    /// stands for two requests.
+    #[must_use]
+    pub fn for_next_connection(&self) -> Self {
+        Self { next_id: self.next_id, running: HashMap::new() }
+    }
+
     /// How many requests run.
     #[must_use]
     pub fn active_len(&self) -> usize {

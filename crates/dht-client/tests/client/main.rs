@@ -1,0 +1,4 @@
+//! The asynchronous client against real nodes.
+
+mod records;
+mod streams;
