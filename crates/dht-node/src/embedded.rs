@@ -19,6 +19,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use crate::config::NodeConfig;
 use crate::context::{Clock, UnixTime};
 use crate::control::set_options;
+use crate::counters::Counters;
 use crate::mailbox::{Accepted, Mailbox};
 use crate::node::{self, NEO_PORT_OFFSET, Node};
 use crate::program::{now, unix_time};
@@ -59,6 +60,8 @@ pub struct EmbeddedNode {
     node: Node,
     acceptor: Option<Acceptor>,
     sockets: Arc<Sockets>,
+    /// Kept beyond the workers' end.
+    counters: Vec<Arc<Counters>>,
     port: u16,
     stopped: bool,
 }
@@ -117,8 +120,15 @@ impl EmbeddedNode {
                     let sockets = Arc::new(Sockets::default());
                     let acceptor = Acceptor::start(listeners, &node, &sockets);
                     let acceptor = Some(acceptor.map_err(|error| failed(&error))?);
-                    let (config, stopped) = (node_config, false);
-                    return Ok(Self { config, node, acceptor, sockets, port, stopped });
+                    return Ok(Self {
+                        config: node_config,
+                        acceptor,
+                        sockets,
+                        counters: node.counters(),
+                        node,
+                        port,
+                        stopped: false,
+                    });
                 }
                 Err(error @ node::StartError::Listen { .. }) => last = error.to_string(),
                 Err(error) => return Err(failed(&error)),
@@ -165,13 +175,13 @@ impl EmbeddedNode {
     /// How many requests of this name were executed, over both protocols.
     #[must_use]
     pub fn handled(&self, name: &str) -> u64 {
-        let of = |worker: &Arc<crate::counters::Counters>| {
+        let of = |worker: &Arc<Counters>| {
             let legacy = legacy::Command::ALL.iter().filter(|command| command.name() == name);
             let neo = neo::Command::ALL.iter().filter(|command| command.name() == name);
             let legacy: u64 = legacy.map(|command| worker.legacy(*command).read().handled).sum();
             legacy + neo.map(|command| worker.neo(*command).read().handled).sum::<u64>()
         };
-        self.node.counters().iter().map(of).sum()
+        self.counters.iter().map(of).sum()
     }
 
     /// How many clients listen to a channel, by Listen or Mirror.
@@ -180,8 +190,8 @@ impl EmbeddedNode {
         self.node.shared.store.channel(channel).map_or(0, |channel| channel.subscribers())
     }
 
-    /// Ends the node; with `dump` it writes all channels before. How many could not be written.
-    pub fn stop(mut self, dump: bool) -> usize {
+    /// Ends the node; with `dump` it writes all channels then. How many could not be written.
+    pub fn stop(&mut self, dump: bool) -> usize {
         self.end();
         if dump { self.node.dump() } else { 0 }
     }

@@ -338,12 +338,12 @@ impl TestNode {
     }
 
     fn end(&self, dump: bool) {
-        let Some(node) = self.node().take() else { return };
+        let Some(mut node) = self.node().take() else { return };
+        let failed = node.stop(dump);
         let mut before = self.handled_before.lock().unwrap_or_else(PoisonError::into_inner);
         for name in dht_node::embedded::request_names() {
             before.push((name, node.handled(name)));
         }
-        let failed = node.stop(dump);
         assert_eq!(failed, 0, "the test node could not dump {failed} channels");
     }
 
