@@ -7,7 +7,7 @@ use futures_core::Stream;
 use tokio::{sync::broadcast, time::Instant};
 
 use crate::{
-    Builder, Channel, ClientCredentials, Error, Limits, NodeAddress, NodeEvent, NodeStatus,
+    Builder, Channel, ClientCredentials, Error, Key, Limits, NodeAddress, NodeEvent, NodeStatus,
     NotReady, Outcomes, RangeReport, Stats, legacy, neo, ranges,
 };
 
@@ -100,6 +100,18 @@ impl Client {
         match &*self.inner {
             Inner::Neo(cluster) => cluster.status(),
             Inner::Legacy(cluster) => cluster.status(),
+        }
+    }
+
+    /// The node that is asked for a key, if one is known; the newest of several.
+    #[must_use]
+    pub fn node_of(&self, key: impl Into<Key>) -> Option<NodeAddress> {
+        let key = key.into();
+        match &*self.inner {
+            Inner::Neo(cluster) => {
+                cluster.covering(key).ok().map(|nodes| nodes.newest.address.clone())
+            }
+            Inner::Legacy(cluster) => cluster.address_of(key),
         }
     }
 

@@ -11,6 +11,7 @@ mod client;
 mod credentials;
 mod error;
 mod events;
+mod helpers;
 mod legacy;
 mod neo;
 mod nodes_file;
@@ -25,6 +26,10 @@ pub use credentials::{ClientCredentials, CredentialsFileError};
 pub use dht_types::{ChannelName, ChannelNameError, HashRange, Key};
 pub use error::{AuthenticationError, Error, ErrorKind, Fate, RequestName};
 pub use events::{NodeEvent, NodeStatus, NotReady, Outcomes, RangeReport};
+pub use helpers::{
+    DecodeErrors, MirrorMap, NodeAvailability, Overflow, OverflowError, Stored, Waiting,
+    channel_file,
+};
 pub use nodes_file::{NodeAddress, NodeAddressError, NodesFile, NodesFileError};
 pub use stats::{BUCKET_EDGES_MICROS, RequestCounts, Stats};
 pub use stream::{Keys, Mirror, MirrorEvent, NodeProgress, Records, Scan, ScanEvent, ScanEvents};

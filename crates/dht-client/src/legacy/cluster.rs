@@ -193,6 +193,10 @@ impl Cluster {
         })
     }
 
+    pub(crate) fn address_of(&self, key: Key) -> Option<NodeAddress> {
+        self.node_of(key, Command::Get).ok().map(|node| node.pool.address.clone())
+    }
+
     /// Boxed, as are all requests here: what a future borrows is no concern of its callers then.
     fn call<'a, R>(
         &'a self,
