@@ -26,6 +26,8 @@
 //! The helpers that look into a node or change it ask it over a connection of their own. They panic
 //! with a message that says why if it cannot be asked: a test has no better way to go on.
 
+#![deny(missing_docs)]
+
 mod cluster;
 mod node;
 

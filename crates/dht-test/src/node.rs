@@ -133,6 +133,11 @@ impl TestNode {
         write_config_files([self], dir)
     }
 
+    /// Our own connection goes with all others; the next question opens another one.
+    fn close_own(&self) {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner).close();
+    }
+
     fn ask<T>(&self, ask: impl FnOnce(&mut Connection) -> Result<T, dht_client::Error>) -> T {
         let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
         ask(&mut connection)
@@ -302,6 +307,7 @@ impl TestNode {
 
     /// Closes all connections. Clients can connect again at once.
     pub fn drop_connections(&self) {
+        self.close_own();
         if let Some(node) = &*self.node() {
             node.drop_connections();
         }
@@ -310,6 +316,7 @@ impl TestNode {
     /// Takes the node off the network: its connections are closed and nobody can connect. What it
     /// has in memory stays.
     pub fn lose(&self) {
+        self.close_own();
         if let Some(node) = &mut *self.node() {
             node.lose();
         }
@@ -338,6 +345,7 @@ impl TestNode {
     }
 
     fn end(&self, dump: bool) {
+        self.close_own();
         let Some(mut node) = self.node().take() else { return };
         let failed = node.stop(dump);
         let mut before = self.handled_before.lock().unwrap_or_else(PoisonError::into_inner);
