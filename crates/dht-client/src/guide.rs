@@ -4,7 +4,7 @@
 /// From nothing to a record that was stored and read.
 ///
 /// A cluster is a list of nodes. A client is given that list, or any part of it that covers the
-/// keys it needs, as a nodes file or by address; and the name and key under which the nodes know it.
+/// keys it needs, as a nodes file or by address; and the name and key by which nodes know it.
 ///
 /// ```
 /// # let node = dht_test::TestNode::start();
@@ -53,8 +53,8 @@ pub mod first_steps {}
 /// Values have 1 to 65,512 bytes, and come as [`bytes::Bytes`], which is cheap to clone. With the
 /// feature `serde` they can be of any type that serde knows: `get_json`, `put_json`, `update_json`.
 ///
-/// A record that many clients change is updated: the closure sees the value and says what becomes of
-/// it; if another client was faster, it is called again with the newer value.
+/// A record that many clients change is updated: the closure sees the value and says what becomes
+/// of it; if another client was faster, it is called again with the newer value.
 ///
 /// ```
 /// # let node = dht_test::TestNode::start();
@@ -110,8 +110,8 @@ pub mod channels_and_keys {}
 /// go on; `try_next` and `try_collect` stop at that error, `next` does not.
 /// [`events`](crate::Scan::events) tells all that happens to nodes.
 ///
-/// [`mirror`](crate::Channel::mirror) brings every change as it comes, and all records now and then;
-/// [`listen`](crate::Channel::listen) only the changes.
+/// [`mirror`](crate::Channel::mirror) brings every change as it comes, and all records from time to
+/// time; [`listen`](crate::Channel::listen) only the changes.
 ///
 /// ```
 /// # let node = dht_test::TestNode::start();
@@ -185,10 +185,10 @@ pub mod streams {}
 /// keeps puts on disk meanwhile.
 ///
 /// Every request ends within [`request_timeout`](crate::Limits::request_timeout) (30 s; see
-/// [`with_timeout`](crate::Channel::with_timeout)). Queues have limits, and a request that finds one
-/// full fails: [`Limits`](crate::Limits). [`events`](crate::Client::events) tells of connections,
-/// [`stats`](crate::Client::stats) what was counted. Requests to all nodes tell what became of each
-/// node: [`Outcomes`](crate::Outcomes).
+/// [`with_timeout`](crate::Channel::with_timeout)). Queues have limits, and a request that finds
+/// one full fails: [`Limits`](crate::Limits). [`events`](crate::Client::events) tells of
+/// connections, [`stats`](crate::Client::stats) what was counted. Requests to all nodes tell what
+/// became of each node: [`Outcomes`](crate::Outcomes).
 pub mod failures {}
 
 /// Tests with a real node.

@@ -5,9 +5,9 @@
 //! ```
 //!
 //! A record that cannot be put now for a reason that passes is appended; a task puts what waits, in
-//! order, again and again until it is done. While a key waits, its next values go behind it, so that
-//! no older value replaces a newer one. A file that is left by a program that ended goes on in the
-//! next one; what was cut off by a crash at its end is left out.
+//! order, again and again until it is done. While a key waits, its next values go behind it, so
+//! that no older value replaces a newer one. A file that is left by a program that ended goes on in
+//! the next one; what was cut off by a crash at its end is left out.
 //! Source: spec `client` A.6 (RequestQueueDiskOverflow).
 
 use std::{

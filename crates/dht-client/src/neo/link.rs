@@ -163,14 +163,14 @@ impl Link {
             }),
         );
         state.expect_by(deadline);
-        state.wake_driver();
+        wake_driver(state);
         Ok(Call { link: Arc::clone(self), id, over: false })
     }
 
     /// Tells the node what is to become of the record of an Update.
     fn decide(&self, id: RequestId, message: &UpdateMessage<'_>) {
-        let mut state = self.lock();
-        let state = &mut *state;
+        let mut guard = self.lock();
+        let state = &mut *guard;
         let Some(Slot::Single(single)) = state.slots.get_mut(&id) else { return };
         if !matches!(single.wait, Wait::Decision) {
             return;
@@ -182,7 +182,7 @@ impl Link {
         // The protocol's state is that of the slot.
         let _ = state.client.update(id, message, &mut state.out);
         state.expect_by(deadline);
-        state.wake_driver();
+        wake_driver(guard);
     }
 
     fn poll_answer(&self, id: RequestId, cx: &mut Context<'_>) -> Poll<Result<Answer, ErrorKind>> {
@@ -213,7 +213,7 @@ impl Link {
     fn abandon(&self, id: RequestId) {
         let mut state = self.lock();
         state.abandon(id);
-        state.wake_driver();
+        wake_driver(state);
     }
 
     /// Takes what is to be sent; `false`: there is nothing, and the driver will be woken.
@@ -330,17 +330,17 @@ impl Link {
         let mut state = self.lock();
         if state.is_open {
             state.start_stream(part, &self.limits);
-            state.wake_driver();
+            wake_driver(state);
         }
     }
 
     /// Sends the control message that a stream needs now, if any.
     pub(crate) fn pump_stream(&self, part: &Part) {
-        let mut state = self.lock();
-        if state.is_open {
-            let state = &mut *state;
+        let mut guard = self.lock();
+        if guard.is_open {
+            let state = &mut *guard;
             part.pump(&mut state.client, &mut state.out);
-            state.wake_driver();
+            wake_driver(guard);
         }
     }
 
@@ -401,12 +401,6 @@ impl State {
         if self.next_look.is_none_or(|look| deadline < look) {
             self.next_look = Some(deadline);
             self.look_changed = true;
-        }
-    }
-
-    pub(crate) fn wake_driver(&mut self) {
-        if let Some(driver) = self.driver.take() {
-            driver.wake();
         }
     }
 
@@ -515,6 +509,13 @@ impl State {
             }
         }
     }
+}
+
+/// Releases the lock, and then wakes the driver if it waits for output.
+fn wake_driver(mut state: MutexGuard<'_, State>) {
+    let driver = state.driver.take();
+    drop(state);
+    driver.into_iter().for_each(Waker::wake);
 }
 
 /// A request on its way. Dropping it gives it up; whether the node has done it is not known then.

@@ -1,6 +1,12 @@
 //! What nodes and networks can do to a client, by script.
 
-use std::{future::Future, io::Write as _, task::Poll, time::Duration};
+use std::{
+    future::Future,
+    io::Write as _,
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    task::Poll,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use dht_client::{Channel, Client, ErrorKind, Fate, Key, Limits, NodeEvent, RequestName, Updated};
@@ -22,6 +28,24 @@ use super::{
 
 const KEY: Key = Key(7);
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Something that a test has seen, for the thread of its peer.
+struct Seen(AtomicBool);
+
+impl Seen {
+    fn set(&self) {
+        self.0.store(true, SeqCst);
+    }
+
+    fn wait(&self) {
+        while !self.0.load(SeqCst) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+static UPDATE_GIVEN_UP: Seen = Seen(AtomicBool::new(false));
+static QUEUE_REFUSED: Seen = Seen(AtomicBool::new(false));
 
 fn limits() -> Limits {
     Limits { request_timeout: Some(LIMIT), connect_timeout: Some(LIMIT), ..Limits::default() }
@@ -151,8 +175,7 @@ async fn an_update_that_nobody_waits_for_lets_the_record_go() {
         [
             whole(),
             vec![first(2, update)],
-            // The client has given up by now.
-            vec![Step::Do(|_| std::thread::sleep(Duration::from_millis(100)))],
+            vec![Step::Do(|_| UPDATE_GIVEN_UP.wait())],
             vec![of(2, &[&record(b"abc")]), Step::Expect(leave)],
             vec![Step::Answer(messages(2, &[&Raw(vec![6])]), usize::MAX)],
             exchange(3, get(), &[&GetStatus::NoRecord]),
@@ -165,6 +188,7 @@ async fn an_update_that_nobody_waits_for_lets_the_record_go() {
     let error = hasty.update(KEY, |_| "new".to_owned()).await.expect_err("no answer");
     assert!(matches!(error.kind, ErrorKind::TimedOut(_)), "{error}");
     assert!(!error.is_retry_safe(), "an update that may have been done is not repeated");
+    UPDATE_GIVEN_UP.set();
     // The peer expects the LeaveRecord before this.
     while client.stats().bytes_received < 100 {
         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -316,7 +340,7 @@ async fn more_requests_than_may_run_are_refused() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_what_comes_then() {
-    let peer = Peer::once([whole(), vec![Step::Do(wait_a_little)]].concat());
+    let peer = Peer::once([whole(), vec![Step::Do(|_| QUEUE_REFUSED.wait())]].concat());
     let limits = Limits { queue_bytes_max: 100_000, ..limits() };
     let (_client, channel) = client_of(&[&peer], limits).await;
     let value = Bytes::from(vec![1; 60_000]);
@@ -327,14 +351,11 @@ async fn a_full_queue_refuses_what_comes_then() {
     let error = channel.put(KEY, &value).await.expect_err("the queue is full");
     assert!(matches!(error.kind, ErrorKind::QueueFull(_)), "{error}");
     assert!(!error.may_have_written());
+    QUEUE_REFUSED.set();
     // The connection ends; what was not sent says so, and what was does.
     for put in waiting {
         let error = within(put).await.expect_err("the peer hangs up");
         assert!(matches!(error.kind, ErrorKind::Disconnected { .. }), "{error}");
     }
     finish(peer).await;
-}
-
-fn wait_a_little(_: &mut std::net::TcpStream) {
-    std::thread::sleep(Duration::from_millis(100));
 }

@@ -167,31 +167,33 @@ async fn nemesis(world: Arc<World>) {
     while !world.over.load(SeqCst) {
         tokio::time::sleep(Duration::from_millis(100 + rng.below(300))).await;
         at = (at + 1) % NODES;
-        let way = rng.below(4);
+        // Stopping and starting block, as they wait for threads.
         let other = Arc::clone(&world);
-        let away = tokio::task::spawn_blocking(move || {
-            let node: &TestNode = &other.cluster.nodes()[at];
-            match way {
-                0 => node.drop_connections(),
-                1 => {
-                    node.lose();
-                    std::thread::sleep(Duration::from_millis(100));
-                    node.come_back();
-                }
-                2 => {
-                    node.stop();
-                    std::thread::sleep(Duration::from_millis(100));
-                    node.restart();
-                }
-                _ => {
-                    other.crashes[at].fetch_add(1, SeqCst);
-                    node.kill();
-                    node.restart();
-                    other.crashes[at].fetch_add(1, SeqCst);
-                }
+        let on_node = move |act: fn(&TestNode)| {
+            let world = Arc::clone(&other);
+            let acting = tokio::task::spawn_blocking(move || act(&world.cluster.nodes()[at]));
+            async { acting.await.expect("no panic") }
+        };
+        let away = Duration::from_millis(100);
+        match rng.below(4) {
+            0 => on_node(TestNode::drop_connections).await,
+            1 => {
+                on_node(TestNode::lose).await;
+                tokio::time::sleep(away).await;
+                on_node(TestNode::come_back).await;
             }
-        });
-        away.await.expect("no panic");
+            2 => {
+                on_node(TestNode::stop).await;
+                tokio::time::sleep(away).await;
+                on_node(TestNode::restart).await;
+            }
+            _ => {
+                world.crashes[at].fetch_add(1, SeqCst);
+                on_node(TestNode::kill).await;
+                on_node(TestNode::restart).await;
+                world.crashes[at].fetch_add(1, SeqCst);
+            }
+        }
     }
 }
 
