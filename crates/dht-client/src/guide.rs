@@ -1,5 +1,4 @@
-//! A guide: [first steps](first_steps), [channels and keys](channels_and_keys),
-//! [streams](streams), [failures](failures), [testing](testing).
+//! A guide: [`first_steps`], [`channels_and_keys`], [`streams`], [`failures`], [`testing`].
 
 /// From nothing to a record that was stored and read.
 ///

@@ -1,11 +1,12 @@
 //! One legacy connection: bytes in and out, no limit on any wait.
 
-use std::io;
+use std::{io, mem::MaybeUninit};
 
 use dht_protocol::{
     legacy::{Answer, Arguments, Status, encode, requests::decode},
     wire::{DecodeError, Reader, Writer},
 };
+use socket2::SockRef;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
@@ -34,9 +35,10 @@ impl Conn {
         Ok(Self { stream, input: Vec::new(), start: 0, received: 0, sent: 0 })
     }
 
-    /// Whether the node has neither closed it nor sent what nobody asked for.
+    /// Whether the node has neither closed it nor sent what nobody asked for. It asks the system:
+    /// what the runtime knows may be a moment old.
     pub(super) fn is_usable(&self) -> bool {
-        let quiet = self.stream.try_read(&mut [0]);
+        let quiet = SockRef::from(&self.stream).peek(&mut [MaybeUninit::uninit()]);
         self.start == self.input.len()
             && matches!(quiet, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
     }

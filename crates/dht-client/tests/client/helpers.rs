@@ -165,3 +165,21 @@ fn programs_without_async_have_the_same() {
     channel.remove_channel().expect("admin may");
     assert_eq!(client.stats().request("Put").answered, 400);
 }
+
+#[tokio::test]
+async fn values_of_any_type_are_stored_as_json_and_others_are_left_alone() {
+    let node = TestNode::start();
+    let client = node.client().await;
+    let channel = client.channel("json").expect("a name");
+    channel.put_json(1, &vec![1, 2]).await.expect("an answer");
+    let updated = channel.update_json(1, |list: &mut Vec<u32>| list.push(3)).await;
+    assert_eq!(updated.expect("an answer"), dht_client::Updated::Written);
+    assert_eq!(node.get("json", 1).as_deref(), Some(&b"[1,2,3]"[..]));
+    assert_eq!(channel.get_json::<Vec<u32>>(2).await.expect("an answer"), None);
+    node.put("json", 3, "{");
+    let error = channel.get_json::<Vec<u32>>(3).await.expect_err("no list");
+    assert!(matches!(error.kind, dht_client::ErrorKind::Value(_)), "{error}");
+    let error = channel.update_json(3, |_: &mut Vec<u32>| ()).await.expect_err("no list");
+    assert!(matches!(error.kind, dht_client::ErrorKind::Value(_)), "{error}");
+    assert_eq!(node.get("json", 3).as_deref(), Some(&b"{"[..]));
+}

@@ -2,6 +2,7 @@
 
 mod failures;
 mod helpers;
+mod legacy;
 #[allow(dead_code, unused_imports, reason = "shared with the tests of the blocking connections")]
 #[path = "../blocking/neo/peer.rs"]
 mod peer;
