@@ -8,6 +8,7 @@ use std::{
     fmt,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 /// The file system as far as dump files need it.
@@ -31,6 +32,13 @@ pub trait Disk: Send + Sync {
         suffix: &str,
         direct: bool,
     ) -> io::Result<(PathBuf, Box<dyn DiskFile>)>;
+
+    /// Makes and opens a new file of this name, mode 0600, to be written piece by piece. An existing
+    /// one of that name is an error.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn SharedFile>>;
+
+    /// Cuts a file to this length, and returns when that survives a crash.
+    fn truncate(&self, path: &Path, file_bytes: u64) -> io::Result<()>;
 
     /// Opens a file for reading. Anything but a regular file is an error.
     fn open(&self, path: &Path) -> io::Result<OpenFile>;
@@ -63,6 +71,17 @@ pub trait DiskFile: Send {
     /// Returns when all that was written survives a crash. After an error nothing is known about
     /// any of it, and a second call proves nothing.
     fn sync(&mut self) -> io::Result<()>;
+}
+
+/// A file that one thread writes while another one syncs it.
+pub trait SharedFile: Send + Sync {
+    /// Writes the first bytes of `bytes` at `offset`, which is at most the file's length; returns
+    /// how many. 0 only if `bytes` is empty or the file takes no more.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Returns when all that was written before the call survives a crash. After an error: see
+    /// [`DiskFile::sync`].
+    fn sync(&self) -> io::Result<()>;
 }
 
 /// A file that is open for reading.
@@ -128,7 +147,7 @@ pub struct DiskError {
 
 impl DiskError {
     /// For `map_err`: names what was tried on what.
-    pub(crate) fn new(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub fn new(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
         move |source| Self { action, path: path.to_owned(), source }
     }
 }

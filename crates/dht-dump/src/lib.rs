@@ -7,7 +7,7 @@
 //! reader     DumpReader: a dump, verified by its manifest
 //! manifest   the small file beside a dump that says what the dump must be
 //! folder     what lies in a data folder, and the moves of whole files in it
-//! disk       the boundary: Disk, DiskFile; OsDisk is the real one
+//! disk       the boundary: Disk, DiskFile; OsDisk is the real one, MemoryDisk that of tests
 //! ```
 //!
 //! The invariant of the crate: whatever fails, and whenever the power does, a channel that had a
@@ -20,12 +20,15 @@ mod blocks;
 mod disk;
 mod folder;
 mod manifest;
+#[cfg(feature = "memory-disk")]
+pub mod memory_disk;
 mod os_disk;
 mod reader;
 mod tcm;
 mod writer;
 
-pub use disk::{DirEntry, Disk, DiskError, DiskFile, FileIdentity, FileKind, OpenFile};
+pub use blocks::write_all;
+pub use disk::{DirEntry, Disk, DiskError, DiskFile, FileIdentity, FileKind, OpenFile, SharedFile};
 pub use folder::{
     BACKUP_SUFFIX, DELETED_FOLDER, DUMP_SUFFIX, Found, FoundKind, MANIFEST_SUFFIX,
     UNFINISHED_SUFFIX, backup_path, dump_path, manifest_path, move_to_deleted, open_dump,

@@ -3,11 +3,12 @@
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
-use crate::disk::{DirEntry, Disk, DiskFile, FileIdentity, FileKind, OpenFile};
+use crate::disk::{DirEntry, Disk, DiskFile, FileIdentity, FileKind, OpenFile, SharedFile};
 
 /// How many random names are tried before something else must be wrong.
 const NAME_ATTEMPTS_MAX: usize = 100;
@@ -38,6 +39,17 @@ impl Disk for OsDisk {
             }
         }
         Err(io::Error::new(io::ErrorKind::AlreadyExists, "every name that was tried is taken"))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn SharedFile>> {
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+        Ok(Arc::new(OsSharedFile(file)))
+    }
+
+    fn truncate(&self, path: &Path, file_bytes: u64) -> io::Result<()> {
+        let file = OpenOptions::new().write(true).open(path)?;
+        file.set_len(file_bytes)?;
+        file.sync_all()
     }
 
     fn open(&self, path: &Path) -> io::Result<OpenFile> {
@@ -128,6 +140,19 @@ impl DiskFile for OsFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_all()
+    }
+}
+
+/// See [`SharedFile`].
+struct OsSharedFile(File);
+
+impl SharedFile for OsSharedFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.0.write_at(bytes, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_data()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
     cursor::Cursor,
     events::{Event, Interest, Listeners, Subscription, Wake},
     mix::Place,
+    sequence::Sequence,
     shard::{Effect, Shard, Shards},
     usage::Usage,
 };
@@ -23,6 +24,8 @@ use crate::{
 /// takes none.
 pub struct Channel {
     name: ChannelName,
+    /// See [`Channel::incarnation`].
+    incarnation: u64,
     /// Number of its tables in the shards. Used again once the channel is removed.
     id: usize,
     /// Set once, before the tables are taken out of the shards. Whoever finds it unset under a
@@ -83,15 +86,23 @@ pub enum Change<'v, R> {
 }
 
 impl Channel {
-    pub(crate) fn new(name: ChannelName, id: usize, shards: Arc<Shards>) -> Self {
+    pub(crate) fn new(name: ChannelName, incarnation: u64, id: usize, shards: Arc<Shards>) -> Self {
         let (is_removed, listeners) = (AtomicBool::new(false), Arc::default());
-        Self { name, id, is_removed, shards, listeners }
+        Self { name, incarnation, id, is_removed, shards, listeners }
     }
 
     /// Its name.
     #[must_use]
     pub const fn name(&self) -> &ChannelName {
         &self.name
+    }
+
+    /// Which of the channels that have had this name it is: greater than those of all channels that
+    /// the store has had before, so that what belongs to a removed one is told from what belongs to
+    /// the one that took its place.
+    #[must_use]
+    pub const fn incarnation(&self) -> u64 {
+        self.incarnation
     }
 
     pub(crate) const fn id(&self) -> usize {
@@ -175,6 +186,19 @@ impl Channel {
         notify: Notify,
         decide: impl FnOnce(Option<&[u8]>) -> Change<'v, R>,
     ) -> Result<R, PutError> {
+        self.update_numbered(key, notify, &mut Sequence::default(), decide)
+    }
+
+    /// As [`Channel::update`]; and if the record changed, `sequence` is the number of this change
+    /// from then on. See [`Sequence`].
+    #[inline]
+    pub fn update_numbered<'v, R>(
+        &self,
+        key: Key,
+        notify: Notify,
+        sequence: &mut Sequence,
+        decide: impl FnOnce(Option<&[u8]>) -> Change<'v, R>,
+    ) -> Result<R, PutError> {
         let place = self.shards.mixer.place(key);
         let (result, wakes) = self.shards.write(place.shard, |shard| {
             if self.is_removed() {
@@ -186,6 +210,9 @@ impl Channel {
                 asked_to_remove = matches!(change, Change::Remove(_));
                 change
             })?;
+            if effect != Effect::None {
+                shard.number(sequence);
+            }
             let event = match (notify, effect) {
                 (Notify::No, _) => None,
                 (_, Effect::Put) => Some(Event::Put(key)),

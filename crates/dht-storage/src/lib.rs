@@ -7,7 +7,7 @@
 //!     shard.rs     Shard     a lock; heap and tables
 //!       table/       Table     one channel's index: directory, segments, entries
 //!       heap/        Heap      regions, spans, slots         record.rs  one record's bytes
-//!                                                            raw.rs     the only unsafe code
+//!     sequence.rs  numbers of changes                        raw.rs     the only unsafe code
 //! ```
 //!
 //! A channel is split by (mixed) key into shards, each behind a small lock that is held for one
@@ -23,6 +23,7 @@ mod heap;
 mod mix;
 mod raw;
 mod record;
+mod sequence;
 mod shard;
 mod store;
 mod table;
@@ -32,6 +33,7 @@ pub use channel::{Change, Channel, Notify, PutError, PutOutcome};
 pub use cursor::Cursor;
 pub use events::{Event, Interest, Subscription, Wake};
 pub use record::VALUE_BYTES_MAX;
+pub use sequence::Sequence;
 pub use store::{CHANNELS_MAX, Store, StoreOptions, TooManyChannels};
 pub use table::ENTRIES_MOVED_MAX;
 pub use usage::{MemoryUse, Usage};

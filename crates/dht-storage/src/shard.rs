@@ -22,6 +22,7 @@ use crate::{
     heap::{Heap, SlotRef},
     mix::{Mixer, Place},
     record::{self, VALUE_BYTES_MAX},
+    sequence::Sequence,
     store::StoreOptions,
     table::{Found, Table},
     usage::Usage,
@@ -59,6 +60,8 @@ pub(crate) struct Shard {
     evacuation: Option<(usize, u32)>,
     /// Sum over `tables`.
     usage: Usage,
+    /// The number of the last change here, or greater.
+    sequence: Sequence,
 }
 
 /// A table that is being taken apart, and how far that got.
@@ -159,6 +162,17 @@ impl Shards {
         self.pending.load(Ordering::Relaxed) > 0
     }
 
+    /// See [`Store::cut`](crate::Store::cut).
+    pub(crate) fn cut(&self, at_least: Sequence) -> Sequence {
+        let shards = || 0..self.cells.len();
+        let last = shards().map(|shard| self.lock(shard).sequence).fold(at_least, Ord::max);
+        shards().for_each(|shard| {
+            let mut shard = self.lock(shard);
+            shard.sequence = shard.sequence.max(last);
+        });
+        last
+    }
+
     /// Sum over all shards, without their locks.
     pub(crate) fn usage(&self) -> Usage {
         self.cells.iter().map(Cell::usage).fold(Usage::default(), std::ops::Add::add)
@@ -187,6 +201,7 @@ impl Cell {
                 dying: Vec::new(),
                 evacuation: None,
                 usage: Usage::default(),
+                sequence: Sequence::default(),
             }),
             records: AtomicU64::new(0),
             value_bytes: AtomicU64::new(0),
@@ -208,6 +223,13 @@ impl Cell {
 }
 
 impl Shard {
+    /// Gives a change its number.
+    #[inline]
+    pub(crate) fn number(&mut self, sequence: &mut Sequence) {
+        let next = Sequence(self.sequence.max(*sequence).0 + 1);
+        (self.sequence, *sequence) = (next, next);
+    }
+
     /// The table of a channel, if it has records here.
     #[inline]
     pub(crate) fn table(&self, channel: usize) -> Option<&Table> {

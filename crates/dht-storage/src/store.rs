@@ -11,6 +11,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     batch::{self, BATCH},
     channel::Channel,
+    sequence::Sequence,
     shard::Shards,
     usage::{MemoryUse, Usage},
 };
@@ -55,6 +56,8 @@ struct Names {
     ids_free: Vec<usize>,
     /// The first number that was never used.
     ids: usize,
+    /// The greatest incarnation of a channel so far.
+    incarnations: u64,
 }
 
 impl Store {
@@ -77,6 +80,24 @@ impl Store {
 
     /// The channel of this name; made if it does not exist.
     pub fn channel_or_create(&self, name: &ChannelName) -> Result<Arc<Channel>, TooManyChannels> {
+        self.channel_or(name, |names| names.incarnations + 1)
+    }
+
+    /// The channel of this name; made as this incarnation if it does not exist. For loading what
+    /// an earlier store has left: see [`Channel::incarnation`].
+    pub fn channel_or_restore(
+        &self,
+        name: &ChannelName,
+        incarnation: u64,
+    ) -> Result<Arc<Channel>, TooManyChannels> {
+        self.channel_or(name, |_| incarnation)
+    }
+
+    fn channel_or(
+        &self,
+        name: &ChannelName,
+        incarnation: impl FnOnce(&Names) -> u64,
+    ) -> Result<Arc<Channel>, TooManyChannels> {
         if let Some(channel) = self.channel(name) {
             return Ok(channel);
         }
@@ -88,7 +109,10 @@ impl Store {
             return Err(TooManyChannels);
         }
         let id = names.take_id();
-        let channel = Arc::new(Channel::new(name.clone(), id, Arc::clone(&self.shards)));
+        let incarnation = incarnation(&names);
+        names.incarnations = names.incarnations.max(incarnation);
+        let channel = Channel::new(name.clone(), incarnation, id, Arc::clone(&self.shards));
+        let channel = Arc::new(channel);
         names.channels.insert(name.clone(), Arc::clone(&channel));
         self.generation.fetch_add(1, Ordering::Release);
         Ok(channel)
@@ -104,6 +128,22 @@ impl Store {
         // Only now no shard has a table of this number, and another channel may use it.
         self.write().ids_free.push(channel.id());
         true
+    }
+
+    /// Channels made from now on have greater incarnations than this.
+    pub fn raise_incarnations(&self, at_least: u64) {
+        let mut names = self.write();
+        names.incarnations = names.incarnations.max(at_least);
+    }
+
+    /// A number that divides all changes of records in two: those that had happened when this
+    /// returns have it or a smaller one, or they happened while it ran; those that begin
+    /// afterwards have greater ones. And a change with this number or a smaller one is seen by
+    /// every scan that begins afterwards.
+    ///
+    /// It is `at_least` so great. Takes each shard's lock, twice.
+    pub fn cut(&self, at_least: Sequence) -> Sequence {
+        self.shards.cut(at_least)
     }
 
     /// All channels, sorted by name.

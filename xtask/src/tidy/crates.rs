@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! types <- protocol <- client <- tools    lzo <- protocol, client, node, tools    a <- b: b uses a
-//! types <- storage <- node                  types <- dump <- node, tools
+//! types <- storage <- node                  types <- dump <- log <- node; dump <- tools
 //! protocol <- node                          daemon <- node, tools
 //! ```
 //!
@@ -61,6 +61,12 @@ const RULES: &[Rule] = &[
     Rule { name: "dht-dump", ours: &["dht-types"], never: SOCKET_CRATES, paths: ON_DISK },
     Rule { name: "dht-daemon", ours: &[], never: &["tokio"], paths: &[] },
     Rule {
+        name: "dht-log",
+        ours: &["dht-dump", "dht-types"],
+        never: SOCKET_CRATES,
+        paths: &[NET, FS, THREAD, INSTANT, SYSTEM_TIME],
+    },
+    Rule {
         name: "dht-client",
         ours: &["dht-lzo", "dht-protocol", "dht-types"],
         never: &[],
@@ -68,7 +74,15 @@ const RULES: &[Rule] = &[
     },
     Rule {
         name: "dht-node",
-        ours: &["dht-daemon", "dht-dump", "dht-lzo", "dht-protocol", "dht-storage", "dht-types"],
+        ours: &[
+            "dht-daemon",
+            "dht-dump",
+            "dht-log",
+            "dht-lzo",
+            "dht-protocol",
+            "dht-storage",
+            "dht-types",
+        ],
         never: &["tokio"],
         paths: &[],
     },

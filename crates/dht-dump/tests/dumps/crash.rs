@@ -7,11 +7,11 @@ use dht_testkit::for_seeds;
 
 use crate::{
     golden::encode,
-    memory_disk::{Faults, MemoryDisk},
     support::{
         DATA, Records, WITH_BACKUP, channel, dump, generation, has_manifest, load, names, tcm,
     },
 };
+use dht_dump::memory_disk::{Faults, MemoryDisk};
 
 /// Runs `work` on a disk with a durable dump, lets the machine die before each call in turn, and
 /// shows `check` the disk found afterwards, and whether `work` had succeeded. Many times, as each
@@ -34,7 +34,7 @@ fn crash_at_every_call(
             let dead_from_call = Some(dead_from_call);
             memory.set_faults(Faults { dead_from_call, ..Faults::default() });
             let succeeded = work(&disk);
-            check(&memory.after_crash(rng), succeeded);
+            check(&memory.after_crash(&mut |n| rng.below(n)), succeeded);
             if succeeded {
                 return; // It died after the last call.
             }

@@ -5,13 +5,10 @@ use std::{path::Path, sync::Arc};
 use dht_dump::{Disk, DumpWriter};
 use dht_types::Key;
 
-use crate::{
-    memory_disk::{Faults, MemoryDisk},
-    support::{
-        DATA, WITH_BACKUP, backup, channel, dump, generation, has_manifest, load, manifest, names,
-        tcm,
-    },
+use crate::support::{
+    DATA, WITH_BACKUP, backup, channel, dump, generation, has_manifest, load, manifest, names, tcm,
 };
+use dht_dump::memory_disk::{Faults, MemoryDisk};
 
 /// A disk with a dump and a backup, and how many calls the next dump takes.
 fn prepared() -> (MemoryDisk, Arc<dyn Disk>, usize) {

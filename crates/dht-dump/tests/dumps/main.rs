@@ -8,7 +8,6 @@ mod faults;
 mod folder;
 mod golden;
 mod manifest;
-mod memory_disk;
 mod reader;
 mod support;
 mod writer;

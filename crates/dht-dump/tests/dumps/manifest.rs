@@ -15,12 +15,12 @@ use dht_types::Key;
 
 use crate::{
     golden::encode,
-    memory_disk::MemoryDisk,
     support::{
         DATA, WITH_BACKUP, backup, dump, generation, has_manifest, load, manifest, names,
         on_every_disk, tcm,
     },
 };
+use dht_dump::memory_disk::MemoryDisk;
 
 fn read(disk: &dyn Disk, path: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();

@@ -11,7 +11,7 @@ use dht_dump::{
 };
 use dht_types::{ChannelName, Key};
 
-use crate::memory_disk::MemoryDisk;
+use dht_dump::memory_disk::MemoryDisk;
 
 /// The content of a channel, in file order.
 pub(crate) type Records = Vec<(u64, Vec<u8>)>;

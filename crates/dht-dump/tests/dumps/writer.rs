@@ -7,11 +7,11 @@ use dht_types::Key;
 
 use crate::{
     golden::encode,
-    memory_disk::{Faults, MemoryDisk},
     support::{
         DATA, WITH_BACKUP, backup, channel, dump, generation, load, names, on_every_disk, tcm,
     },
 };
+use dht_dump::memory_disk::{Faults, MemoryDisk};
 
 #[test]
 fn a_dump_has_its_name_only_when_it_is_finished() {

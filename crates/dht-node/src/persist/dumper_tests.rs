@@ -6,19 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Instant;
 
+use dht_dump::memory_disk::{Faults, MemoryDisk};
 use dht_dump::{
-    DirEntry, Disk, DiskFile, DumpOptions, DumpReader, DumpWriter, Entry, OpenFile, TcmError,
+    DirEntry, Disk, DiskFile, DumpOptions, DumpReader, DumpWriter, Entry, OpenFile, SharedFile,
+    TcmError,
 };
 use dht_storage::{Channel, Notify, StoreOptions};
 use dht_testkit::for_seeds;
 use dht_types::{ChannelName, Key};
 
 use super::*;
-use memory_disk::{Faults, MemoryDisk};
-
-#[path = "../../../dht-dump/tests/dumps/memory_disk.rs"]
-#[allow(dead_code, reason = "the tests of dht-dump use more of it")]
-mod memory_disk;
 
 const DATA: &str = "/data";
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -327,7 +324,7 @@ fn no_crash_brings_a_removed_channel_back() {
                 assert!(!commit(completed) || !removed, "committed after the removal");
                 removed
             };
-            let found = bench.memory.after_crash(rng);
+            let found = bench.memory.after_crash(&mut |n| rng.below(n));
             let here = load(&found, &tcm("ch"));
             if removed {
                 assert!(here.is_err(), "it has come back");
@@ -390,6 +387,14 @@ impl Disk for BlockingDisk {
     ) -> io::Result<(PathBuf, Box<dyn DiskFile>)> {
         let (path, file) = self.memory.create_temporary(dir, prefix, suffix, direct)?;
         Ok((path, Box::new(BlockingFile(file, self.blocked.clone()))))
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn SharedFile>> {
+        self.memory.create(path)
+    }
+
+    fn truncate(&self, path: &Path, file_bytes: u64) -> io::Result<()> {
+        self.memory.truncate(path, file_bytes)
     }
 
     fn open(&self, path: &Path) -> io::Result<OpenFile> {

@@ -8,10 +8,10 @@
 use std::{
     io,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use dht_dump::{DirEntry, Disk, DiskFile, OpenFile};
+use dht_dump::{DirEntry, Disk, DiskFile, OpenFile, SharedFile};
 
 /// See the module.
 pub(crate) struct StoppableDisk<D> {
@@ -76,6 +76,14 @@ impl<D: Disk> Disk for StoppableDisk<D> {
         Ok((path, file))
     }
 
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn SharedFile>> {
+        self.disk.create(path)
+    }
+
+    fn truncate(&self, path: &Path, file_bytes: u64) -> io::Result<()> {
+        self.disk.truncate(path, file_bytes)
+    }
+
     fn open(&self, path: &Path) -> io::Result<OpenFile> {
         self.disk.open(path)
     }
@@ -115,7 +123,6 @@ impl<D: Disk> Disk for StoppableDisk<D> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
 
     use dht_dump::{DumpOptions, DumpWriter, OsDisk};
     use dht_types::Key;

@@ -1,4 +1,9 @@
 //! A file system in memory that fails on request and forgets at a crash what was not synced.
+//!
+//! For tests (feature `memory-disk`): those of this crate, and of whoever else writes to a disk.
+
+#![allow(clippy::missing_panics_doc, reason = "a test that holds this lock has panicked")]
+#![allow(clippy::unwrap_used, reason = "a panic is how a test ends")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,26 +12,25 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use dht_dump::{DirEntry, Disk, DiskFile, FileIdentity, FileKind, OpenFile};
-use dht_testkit::Rng;
+use crate::disk::{DirEntry, Disk, DiskFile, FileIdentity, FileKind, OpenFile, SharedFile};
 
 /// The disk. Clones are the same disk.
 #[derive(Clone, Default)]
-pub(crate) struct MemoryDisk(Arc<Mutex<State>>);
+pub struct MemoryDisk(Arc<Mutex<State>>);
 
 /// What goes wrong.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Faults {
+pub struct Faults {
     /// The call with this number, from 0, fails.
-    pub(crate) failing_call: Option<usize>,
+    pub failing_call: Option<usize>,
     /// The failing call does its work nevertheless.
-    pub(crate) fails_after_work: bool,
+    pub fails_after_work: bool,
     /// This call and all later ones fail: the machine is gone.
-    pub(crate) dead_from_call: Option<usize>,
+    pub dead_from_call: Option<usize>,
     /// All files together hold no more.
-    pub(crate) capacity_bytes: Option<usize>,
+    pub capacity_bytes: Option<usize>,
     /// A write takes at most this many bytes; every other one is interrupted.
-    pub(crate) short_write_bytes: Option<usize>,
+    pub short_write_bytes: Option<usize>,
 }
 
 #[derive(Default, Clone)]
@@ -46,7 +50,10 @@ struct State {
 
 type Names = BTreeMap<PathBuf, usize>;
 
-/// Files are only appended to, so a length says what is durable.
+/// What a disk writes at a time.
+const SECTOR_BYTES: usize = 512;
+
+/// Files are written from their begin to their end, so a length says what is durable.
 #[derive(Default, Clone)]
 struct FileState {
     bytes: Vec<u8>,
@@ -78,25 +85,25 @@ impl NameChange {
 
 impl MemoryDisk {
     /// A disk with one folder, which is durable.
-    pub(crate) fn with_folder(dir: &str) -> Self {
+    pub fn with_folder(dir: &str) -> Self {
         let disk = Self::default();
         disk.0.lock().unwrap().folders.insert(dir.into());
         disk
     }
 
     /// From now on these faults; calls are counted from 0 again.
-    pub(crate) fn set_faults(&self, faults: Faults) {
+    pub fn set_faults(&self, faults: Faults) {
         let mut state = self.0.lock().unwrap();
         (state.faults, state.calls) = (faults, 0);
     }
 
     /// Calls since the faults were set.
-    pub(crate) fn calls(&self) -> usize {
+    pub fn calls(&self) -> usize {
         self.0.lock().unwrap().calls
     }
 
     /// Puts a file there that is durable.
-    pub(crate) fn place(&self, path: &Path, bytes: &[u8]) {
+    pub fn place(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.0.lock().unwrap();
         let file = state.files.len();
         state.files.push(FileState { bytes: bytes.to_vec(), synced_bytes: bytes.len() });
@@ -105,7 +112,7 @@ impl MemoryDisk {
     }
 
     /// Flips a bit of a file as a failing medium does: nothing else of the file changes.
-    pub(crate) fn flip_bit(&self, path: &Path, byte: usize, bit: usize) {
+    pub fn flip_bit(&self, path: &Path, byte: usize, bit: usize) {
         let mut state = self.0.lock().unwrap();
         let file = state.names[path];
         state.files[file].bytes[byte] ^= 1 << bit;
@@ -113,23 +120,47 @@ impl MemoryDisk {
 
     /// The disk as it may be found after the power failed: of the changes of names that were not
     /// synced some have happened, and of the bytes that were not synced some are there, and some
-    /// are zero.
-    pub(crate) fn after_crash(&self, rng: &mut Rng) -> Self {
+    /// are zero, from some point on or in some sectors. `random` gives a number below another one.
+    #[must_use]
+    pub fn after_crash(&self, random: &mut dyn FnMut(u64) -> u64) -> Self {
         let mut state = self.0.lock().unwrap().clone();
         let mut names = std::mem::take(&mut state.durable_names);
         for change in state.pending.drain(..) {
-            if rng.one_in(2) {
+            if random(2) == 0 {
                 change.apply(&mut names);
             }
         }
+        let mut within = |from: usize, to: usize| {
+            from + usize::try_from(random((to - from + 1) as u64)).expect("below a length")
+        };
         for file in &mut state.files {
-            file.bytes.truncate(rng.within(file.synced_bytes..file.bytes.len() + 1));
+            let synced = file.synced_bytes;
+            file.bytes.truncate(within(synced, file.bytes.len()));
             let len = file.bytes.len();
-            file.bytes[rng.within(file.synced_bytes..len + 1)..].fill(0);
+            match within(0, 2) {
+                0 => file.bytes[within(synced, len)..].fill(0),
+                1 => {
+                    for start in (synced..len).step_by(SECTOR_BYTES) {
+                        if within(0, 2) == 0 {
+                            file.bytes[start..len.min(start + SECTOR_BYTES)].fill(0);
+                        }
+                    }
+                }
+                _ => {}
+            }
             file.synced_bytes = len;
         }
         state.names = names.clone();
         state.durable_names = names;
+        state.faults = Faults::default();
+        Self(Arc::new(Mutex::new(state)))
+    }
+
+    /// The disk as it is, cut off from this one: what a process finds that is started after
+    /// another one was killed.
+    #[must_use]
+    pub fn after_kill(&self) -> Self {
+        let mut state = self.0.lock().unwrap().clone();
         state.faults = Faults::default();
         Self(Arc::new(Mutex::new(state)))
     }
@@ -192,6 +223,29 @@ impl Disk for MemoryDisk {
             state.files.push(FileState::default());
             let file: Box<dyn DiskFile> = Box::new(MemoryFile { disk: self.clone(), number });
             Ok((path, file))
+        })
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn SharedFile>> {
+        self.call(|state| {
+            if state.names.contains_key(path) {
+                return Err(io::ErrorKind::AlreadyExists.into());
+            }
+            let number = state.files.len();
+            state.change(None, Some(path), number)?;
+            state.files.push(FileState::default());
+            let file: Arc<dyn SharedFile> = Arc::new(MemoryFile { disk: self.clone(), number });
+            Ok(file)
+        })
+    }
+
+    fn truncate(&self, path: &Path, file_bytes: u64) -> io::Result<()> {
+        self.call(|state| {
+            let number = state.file(path)?;
+            let file = &mut state.files[number];
+            file.bytes.truncate(usize::try_from(file_bytes).expect("it is in memory"));
+            file.synced_bytes = file.bytes.len();
+            Ok(())
         })
     }
 
@@ -277,8 +331,8 @@ struct MemoryFile {
     number: usize,
 }
 
-impl DiskFile for MemoryFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+impl MemoryFile {
+    fn write_from(&self, bytes: &[u8], offset: Option<usize>) -> io::Result<usize> {
         self.disk.call(|state| {
             let short = state.faults.short_write_bytes;
             if short.is_some() && state.calls.is_multiple_of(2) {
@@ -288,16 +342,40 @@ impl DiskFile for MemoryFile {
             if len == 0 {
                 return Err(io::ErrorKind::StorageFull.into());
             }
-            state.files[self.number].bytes.extend_from_slice(&bytes[..len]);
+            let file = &mut state.files[self.number];
+            let offset = offset.unwrap_or(file.bytes.len());
+            file.synced_bytes = file.synced_bytes.min(offset);
+            file.bytes.truncate(offset);
+            file.bytes.extend_from_slice(&bytes[..len]);
             Ok(len)
         })
     }
 
-    fn sync(&mut self) -> io::Result<()> {
+    fn sync_all(&self) -> io::Result<()> {
         self.disk.call(|state| {
             let file = &mut state.files[self.number];
             file.synced_bytes = file.bytes.len();
             Ok(())
         })
+    }
+}
+
+impl DiskFile for MemoryFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_from(bytes, None)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_all()
+    }
+}
+
+impl SharedFile for MemoryFile {
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize> {
+        self.write_from(bytes, Some(usize::try_from(offset).expect("it is in memory")))
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.sync_all()
     }
 }
