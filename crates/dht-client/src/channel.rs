@@ -83,7 +83,7 @@ pub enum Removed {
 pub struct MirrorOptions {
     /// All records at the start.
     pub initial_refresh: bool,
-    /// All records again with this period; zero: never. Whole seconds count.
+    /// All records again with this period; zero: never. By neo whole seconds count, at least one.
     pub periodic_refresh: Duration,
 }
 
@@ -156,16 +156,15 @@ impl Channel {
     ///
     /// By neo that is as many puts, 256 at a time. By the legacy protocol it is batches, one for
     /// each node: those raise no events, so that nobody who listens is told of them.
-    pub async fn put_all<V: AsRef<[u8]>>(
+    pub async fn put_all<K: Into<Key>, V: AsRef<[u8]>>(
         &self,
-        records: impl IntoIterator<Item = (Key, V)>,
+        records: impl IntoIterator<Item = (K, V)>,
     ) -> Result<(), Error> {
+        let records = records.into_iter().map(|(key, value)| (key.into(), value));
         match self.client.inner() {
             Inner::Legacy(cluster) => cluster.put_all(&self.name, records, self.timeout()).await,
             Inner::Neo(_) => {
-                let puts = records
-                    .into_iter()
-                    .map(|(key, value)| async move { self.put(key, value).await });
+                let puts = records.map(|(key, value)| async move { self.put(key, value).await });
                 stream::iter(puts).buffer_unordered(PUTS_AT_ONCE).try_collect().await
             }
         }
@@ -270,8 +269,10 @@ impl Channel {
         let channel = self.name.clone();
         let source = match self.client.inner() {
             Inner::Neo(cluster) => {
-                let periodic_refresh_s =
-                    u32::try_from(periodic_refresh.as_secs()).unwrap_or(u32::MAX);
+                // What is less than a second must not become never.
+                let seconds =
+                    periodic_refresh.as_secs().max(u64::from(!periodic_refresh.is_zero()));
+                let periodic_refresh_s = u32::try_from(seconds).unwrap_or(u32::MAX);
                 let mirror = Spec::Mirror { channel, initial_refresh, periodic_refresh_s };
                 Source::Neo(cluster.start_stream(mirror))
             }

@@ -38,7 +38,8 @@ impl fmt::Display for NodeEvent {
 pub struct NodeStatus {
     /// Its address as it was given, or as another node has told it.
     pub address: NodeAddress,
-    /// Whether requests can be sent now.
+    /// Whether requests can be sent now. Legacy: whether it has passed the handshake; connections
+    /// are made on demand then.
     pub connected: bool,
     /// The range that was reported last.
     pub hash_range: Option<HashRange>,

@@ -93,7 +93,7 @@ pub mod channels_and_keys {}
 /// use futures_util::TryStreamExt as _;
 ///
 /// let fruits = client.channel("fruits")?;
-/// fruits.put_all([(1.into(), "apple"), (2.into(), "pear")]).await?;
+/// fruits.put_all([(1, "apple"), (2, "pear")]).await?;
 /// let mut records = fruits.get_all();
 /// while let Some((key, value)) = records.try_next().await? {
 ///     println!("{key} {}", String::from_utf8_lossy(&value));

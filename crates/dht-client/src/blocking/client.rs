@@ -183,9 +183,9 @@ impl Channel {
     }
 
     /// See [`crate::Channel::put_all`].
-    pub fn put_all<V: AsRef<[u8]>>(
+    pub fn put_all<K: Into<Key>, V: AsRef<[u8]>>(
         &self,
-        records: impl IntoIterator<Item = (Key, V)>,
+        records: impl IntoIterator<Item = (K, V)>,
     ) -> Result<(), Error> {
         self.runtime.handle.block_on(self.channel.put_all(records))
     }

@@ -204,7 +204,7 @@ impl Cluster {
         read: fn(Answer) -> Option<T>,
     ) -> Outcomes<T> {
         let (request, nodes) = (request.into(), self.nodes());
-        let deadline = timeout.map(|timeout| Instant::now() + timeout);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let answers = nodes.iter().map(|node| self.until_answered(node, request, deadline));
         let answers = join_all(answers).await;
         let outcome = |(node, answer): (&Arc<Node>, Result<Answer, Error>)| {

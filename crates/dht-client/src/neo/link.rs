@@ -146,7 +146,8 @@ impl Link {
         let offset = state.end_of_output();
         let id = state.start(&request, &self.limits)?;
         let begun = Instant::now();
-        let deadline = timeout.map(|timeout| begun + timeout);
+        // One that is beyond all time is none.
+        let deadline = timeout.and_then(|timeout| begun.checked_add(timeout));
         state.counts[command as usize].started += 1;
         state.slots.insert(
             id,
@@ -176,7 +177,7 @@ impl Link {
             return;
         }
         single.offset = state.taken + state.out.len() as u64;
-        single.deadline = single.timeout.map(|timeout| Instant::now() + timeout);
+        single.deadline = single.timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         single.wait = Wait::Node(None);
         let deadline = single.deadline;
         // The protocol's state is that of the slot.

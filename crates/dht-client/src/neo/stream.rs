@@ -520,7 +520,8 @@ impl Source {
         let first =
             parts.iter().filter_map(|part| Some((waiting(part)?, part))).min_by_key(|p| p.0);
         let Some((since, part)) = first else { return Poll::Pending };
-        let mut sleep = Box::pin(tokio::time::sleep_until(since + limit));
+        let Some(end) = since.checked_add(limit) else { return Poll::Pending };
+        let mut sleep = Box::pin(tokio::time::sleep_until(end));
         if sleep.as_mut().poll(cx).is_ready() {
             return Poll::Ready(Some(part.give_up(ErrorKind::Away(limit))));
         }
