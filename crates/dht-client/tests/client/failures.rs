@@ -22,7 +22,7 @@ use dht_types::HashRange;
 use futures_util::StreamExt as _;
 
 use super::{
-    peer::{Message, Raw, exchange, first, greet, id, messages, whole},
+    peer::{Message, Raw, exchange, first, greet, id, messages, opening, whole},
     script::{Peer, Step},
 };
 
@@ -267,6 +267,34 @@ async fn a_node_that_another_tells_of_is_connected_to_and_asked() {
     let (client, channel) = client_of(&[&peer], limits()).await;
     client.nodes_ready(2, LIMIT).await.expect("the newcomer greets");
     within(channel.put(KEY, "v")).await.expect("the newcomer takes it");
+    drop((client, channel));
+    finish(peer).await;
+    finish(newcomer).await;
+}
+
+/// A node that has given a key away tells who has it, and refuses what is on its way.
+#[tokio::test]
+async fn a_request_that_is_refused_because_the_key_has_moved_goes_to_its_new_node() {
+    // It is known already, but has no keys yet, as in a cluster that is about to grow.
+    let empty = opening(HashRange::EMPTY);
+    let newcomer =
+        Peer::once([empty, exchange(2, put(), &[&PutReply::Put]), vec![Step::AwaitClose]].concat());
+    let address = format!("127.0.0.1:{}", newcomer.node.port).parse().expect("an address");
+    let mut news = messages(1, &[&HashRangeUpdate::ChangeHashRange(HashRange::EMPTY)]);
+    news.extend(messages(1, &[&HashRangeUpdate::NewNode(address, HashRange::FULL)]));
+    let peer = Peer::once(
+        [
+            whole(),
+            vec![first(2, put()), Step::Answer(news, 1000)],
+            vec![of(2, &[&PutReply::WrongNode]), Step::AwaitClose],
+        ]
+        .concat(),
+    );
+    let (client, channel) = client_of(&[&peer], limits()).await;
+    assert!(client.add_node(newcomer.node.clone()));
+    client.nodes_ready(2, LIMIT).await.expect("both greet");
+    within(channel.put(KEY, "v")).await.expect("the new node takes it");
+    assert_eq!(client.nodes().len(), 2, "a node is known by its address whoever tells it");
     drop((client, channel));
     finish(peer).await;
     finish(newcomer).await;
