@@ -3,6 +3,7 @@
 //! `ci` is what the build server runs (`.ci/run`) and what a developer runs before a push; `tidy`
 //! is the part of it that no compiler knows: which crate may see which, and the house's habits.
 
+mod bench_peers;
 mod ci;
 mod fuzz;
 mod tidy;
@@ -15,6 +16,7 @@ Usage: cargo xtask COMMAND
 
   ci                        everything the build server checks; stops at the first failure
   tidy                      crates' dependencies, sources, links in the documentation
+  bench-peers [OPTIONS]     our node beside redis, valkey and memcached; --help lists the options
   seeds                     writes the fuzzers' first inputs, made from testdata/
   fuzz SECONDS [TARGET...]  runs each fuzz target (or those named) that long; needs nightly Rust
 
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let root = root();
     let result = match words.as_slice() {
         ["ci"] => ci::run(&root),
+        ["bench-peers", options @ ..] => bench_peers::run(&root, options),
         ["tidy"] => tidy::run(&root),
         ["seeds"] => fuzz::write_seeds(&root),
         ["fuzz", seconds, targets @ ..] => match seconds.parse() {

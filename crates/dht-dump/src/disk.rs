@@ -33,8 +33,8 @@ pub trait Disk: Send + Sync {
         direct: bool,
     ) -> io::Result<(PathBuf, Box<dyn DiskFile>)>;
 
-    /// Makes and opens a new file of this name, mode 0600, to be written piece by piece. An existing
-    /// one of that name is an error.
+    /// Makes and opens a new file of this name, mode 0600, to be written piece by piece. An
+    /// existing one of that name is an error.
     fn create(&self, path: &Path) -> io::Result<Arc<dyn SharedFile>>;
 
     /// Cuts a file to this length, and returns when that survives a crash.
@@ -71,6 +71,11 @@ pub trait DiskFile: Send {
     /// Returns when all that was written survives a crash. After an error nothing is known about
     /// any of it, and a second call proves nothing.
     fn sync(&mut self) -> io::Result<()>;
+
+    /// Whether the page cache was to be bypassed, and the file system cannot do that.
+    fn direct_was_refused(&self) -> bool {
+        false
+    }
 }
 
 /// A file that one thread writes while another one syncs it.

@@ -3,11 +3,13 @@
 //! ```text
 //! <channel>.tcm                    a complete dump
 //! <channel>.tcm.XXXXXX.dumping     being written, or left over from a crash; never loaded
-//! <channel>.tcm.backup             the dump before the last; for operators, never loaded
+//! <channel>.tcm.backup             the dump before the last
 //! <channel>.tcm.damaged-N          set aside by `quarantine`; never loaded, never overwritten
 //! <channel>.tcm.manifest           what was known of the dump when it was made; see `manifest`
+//! <channel>.tcm.manifest.old       that of the backup
 //! <channel>.tcm.manifest-N         that of the dump that was set aside as `.damaged-N`
-//! deleted/<channel>.tcm[...]       last dumps of removed channels, with backup and manifest
+//! changes/                         the log of changes; see dht-log
+//! deleted/<channel>.tcm[...]       last dumps of removed channels, with backup and manifests
 //! ```
 //!
 //! Source: spec `node` 8.2, 12.3, 12.4; `file-formats` 2.
@@ -33,11 +35,16 @@ pub const BACKUP_SUFFIX: &str = ".backup";
 pub const UNFINISHED_SUFFIX: &str = ".dumping";
 /// The folder in the data folder that the dumps of removed channels go to.
 pub const DELETED_FOLDER: &str = "deleted";
+/// The folder in the data folder that the log of changes is in; see dht-log.
+pub const CHANGES_FOLDER: &str = "changes";
 /// What the name of a manifest has behind that of the dump.
 pub const MANIFEST_SUFFIX: &str = ".manifest";
+/// What the name of a backup's manifest has behind that of the dump. Short, as a channel's name
+/// leaves 19 bytes.
+pub(crate) const OLD_MANIFEST_SUFFIX: &str = ".manifest.old";
 /// What the name of a damaged dump has behind that of the dump, before a number.
 const DAMAGED_SUFFIX: &str = ".damaged-";
-/// What the name of its manifest has there. Short, as a channel's name leaves 19 bytes.
+/// What the name of its manifest has there.
 const MANIFEST_ASIDE_SUFFIX: &str = ".manifest-";
 
 /// `<dir>/<channel>.tcm`
@@ -56,6 +63,11 @@ pub fn backup_path(dir: &Path, channel: &ChannelName) -> PathBuf {
 #[must_use]
 pub fn manifest_path(dir: &Path, channel: &ChannelName) -> PathBuf {
     with_suffix(&dump_path(dir, channel), MANIFEST_SUFFIX)
+}
+
+/// `<dir>/<channel>.tcm.manifest.old`
+fn old_manifest_path(dir: &Path, channel: &ChannelName) -> PathBuf {
+    with_suffix(&dump_path(dir, channel), OLD_MANIFEST_SUFFIX)
 }
 
 /// A path whose last name has more behind it.
@@ -113,7 +125,9 @@ pub fn scan_dir(disk: &dyn Disk, dir: &Path) -> Result<Vec<Found>, DiskError> {
 fn classify(entry: &DirEntry) -> Option<FoundKind> {
     let name = entry.name.as_encoded_bytes();
     match entry.kind {
-        FileKind::Folder if entry.name == DELETED_FOLDER => return None,
+        FileKind::Folder if entry.name == DELETED_FOLDER || entry.name == CHANGES_FOLDER => {
+            return None;
+        }
         FileKind::Folder => return Some(FoundKind::Subdirectory),
         FileKind::File if entry.file_bytes == 0 => return Some(FoundKind::Empty),
         // A dump behind a dangling link is not "no dump": opening it fails and says so.
@@ -132,7 +146,10 @@ fn classify(entry: &DirEntry) -> Option<FoundKind> {
         let dump = name.strip_suffix(suffix.as_bytes())?;
         ChannelName::new(dump.strip_suffix(DUMP_SUFFIX.as_bytes())?).ok()
     };
-    if channel_before(MANIFEST_SUFFIX).is_some() || is_manifest_aside(name) {
+    let is_manifest = [MANIFEST_SUFFIX, OLD_MANIFEST_SUFFIX]
+        .into_iter()
+        .any(|suffix| channel_before(suffix).is_some());
+    if is_manifest || is_manifest_aside(name) {
         return None;
     }
     Some(channel_before(BACKUP_SUFFIX).map_or(FoundKind::NoSuffix, FoundKind::Backup))
@@ -155,9 +172,11 @@ pub fn open_dump(
     TcmReader::new(content, file_bytes)
 }
 
-/// Moves the dump of a removed channel, its backup and its manifest to `deleted`, over those of an
-/// earlier channel of that name. Makes the folder. On success the channel cannot come back at the
-/// next start, not even after a crash. That there is no dump is a success.
+/// Moves the dump of a removed channel, its backup and their manifests to `deleted`, over those of
+/// an earlier channel of that name. Makes the folder. On success the channel cannot come back at
+/// the next start, not even after a crash. That there is no dump is a success.
+///
+/// The backup goes first, and durably: a backup without a dump looks as if the dump was lost.
 ///
 /// A [`CompletedDump`](crate::CompletedDump) of the channel must not be committed meanwhile or
 /// afterwards.
@@ -168,17 +187,27 @@ pub fn move_to_deleted(
 ) -> Result<(), DiskError> {
     let deleted = dir.join(DELETED_FOLDER);
     disk.create_dir(&deleted).map_err(DiskError::new("create", &deleted))?;
-    for path_in in [dump_path, backup_path, manifest_path] {
-        let (from, to) = (path_in(dir, channel), path_in(&deleted, channel));
-        match disk.rename(&from, &to) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(DiskError::new("move to the folder of deleted channels", &from)(error));
-            }
-            _ => {}
-        }
+    for path_in in [old_manifest_path, backup_path] {
+        rename_to_deleted(disk, &path_in(dir, channel), &path_in(&deleted, channel))?;
     }
-    // The new names first: a crash between the two must not lose both.
-    disk.sync_dir(&deleted).map_err(DiskError::new("sync", &deleted))?;
+    sync_move(disk, dir, &deleted)?;
+    for path_in in [dump_path, manifest_path] {
+        rename_to_deleted(disk, &path_in(dir, channel), &path_in(&deleted, channel))?;
+    }
+    sync_move(disk, dir, &deleted)
+}
+
+/// That the file is not there is a success.
+fn rename_to_deleted(disk: &dyn Disk, from: &Path, to: &Path) -> Result<(), DiskError> {
+    match disk.rename(from, to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result.map_err(DiskError::new("move to the folder of deleted channels", from)),
+    }
+}
+
+/// The new names first: a crash between the two must not lose both.
+fn sync_move(disk: &dyn Disk, dir: &Path, deleted: &Path) -> Result<(), DiskError> {
+    disk.sync_dir(deleted).map_err(DiskError::new("sync", deleted))?;
     disk.sync_dir(dir).map_err(DiskError::new("sync", dir))
 }
 

@@ -30,11 +30,11 @@ mod writer;
 pub use blocks::write_all;
 pub use disk::{DirEntry, Disk, DiskError, DiskFile, FileIdentity, FileKind, OpenFile, SharedFile};
 pub use folder::{
-    BACKUP_SUFFIX, DELETED_FOLDER, DUMP_SUFFIX, Found, FoundKind, MANIFEST_SUFFIX,
+    BACKUP_SUFFIX, CHANGES_FOLDER, DELETED_FOLDER, DUMP_SUFFIX, Found, FoundKind, MANIFEST_SUFFIX,
     UNFINISHED_SUFFIX, backup_path, dump_path, manifest_path, move_to_deleted, open_dump,
     quarantine, scan_dir,
 };
-pub use manifest::{Manifest, ManifestError};
+pub use manifest::{LogPosition, Manifest, ManifestError};
 pub use os_disk::OsDisk;
 pub use reader::{Beside, DumpReader};
 pub use tcm::{

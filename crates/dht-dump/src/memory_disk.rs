@@ -58,6 +58,8 @@ const SECTOR_BYTES: usize = 512;
 struct FileState {
     bytes: Vec<u8>,
     synced_bytes: usize,
+    /// A sync has failed: what is behind this never survives for sure, whatever a later sync says.
+    lost_from: Option<usize>,
 }
 
 /// A name goes, a name comes, or (a rename) both at once.
@@ -106,7 +108,11 @@ impl MemoryDisk {
     pub fn place(&self, path: &Path, bytes: &[u8]) {
         let mut state = self.0.lock().unwrap();
         let file = state.files.len();
-        state.files.push(FileState { bytes: bytes.to_vec(), synced_bytes: bytes.len() });
+        state.files.push(FileState {
+            bytes: bytes.to_vec(),
+            synced_bytes: bytes.len(),
+            lost_from: None,
+        });
         state.names.insert(path.to_owned(), file);
         state.durable_names.insert(path.to_owned(), file);
     }
@@ -213,7 +219,7 @@ impl Disk for MemoryDisk {
         dir: &Path,
         prefix: &str,
         suffix: &str,
-        _direct: bool,
+        direct: bool,
     ) -> io::Result<(PathBuf, Box<dyn DiskFile>)> {
         self.call(|state| {
             let path = dir.join(format!("{prefix}{:06}{suffix}", state.temporary_names));
@@ -221,8 +227,10 @@ impl Disk for MemoryDisk {
             let number = state.files.len();
             state.change(None, Some(&path), number)?;
             state.files.push(FileState::default());
-            let file: Box<dyn DiskFile> = Box::new(MemoryFile { disk: self.clone(), number });
-            Ok((path, file))
+            let disk = self.clone();
+            // It has no way around a page cache that it has not.
+            let file = MemoryFile { disk, number, direct_was_refused: direct };
+            Ok((path, Box::new(file) as Box<dyn DiskFile>))
         })
     }
 
@@ -234,8 +242,9 @@ impl Disk for MemoryDisk {
             let number = state.files.len();
             state.change(None, Some(path), number)?;
             state.files.push(FileState::default());
-            let file: Arc<dyn SharedFile> = Arc::new(MemoryFile { disk: self.clone(), number });
-            Ok(file)
+            let (disk, direct_was_refused) = (self.clone(), false);
+            let file = MemoryFile { disk, number, direct_was_refused };
+            Ok(Arc::new(file) as Arc<dyn SharedFile>)
         })
     }
 
@@ -329,6 +338,7 @@ impl Disk for MemoryDisk {
 struct MemoryFile {
     disk: MemoryDisk,
     number: usize,
+    direct_was_refused: bool,
 }
 
 impl MemoryFile {
@@ -352,11 +362,17 @@ impl MemoryFile {
     }
 
     fn sync_all(&self) -> io::Result<()> {
-        self.disk.call(|state| {
+        let result = self.disk.call(|state| {
             let file = &mut state.files[self.number];
-            file.synced_bytes = file.bytes.len();
+            file.synced_bytes = file.bytes.len().min(file.lost_from.unwrap_or(usize::MAX));
             Ok(())
-        })
+        });
+        if result.is_err() {
+            // As a system does that takes pages for clean whose writing has failed.
+            let file = &mut self.disk.0.lock().unwrap().files[self.number];
+            file.lost_from.get_or_insert(file.synced_bytes);
+        }
+        result
     }
 }
 
@@ -367,6 +383,10 @@ impl DiskFile for MemoryFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.sync_all()
+    }
+
+    fn direct_was_refused(&self) -> bool {
+        self.direct_was_refused
     }
 }
 

@@ -31,8 +31,9 @@ impl Disk for OsDisk {
             let path = dir.join(format!("{prefix}{}{suffix}", random_characters()?));
             match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
                 Ok(file) => {
-                    let direct = direct && set_direct(&file, true).is_ok();
-                    return Ok((path, Box::new(OsFile { file, direct })));
+                    let is_direct = direct && set_direct(&file, true).is_ok();
+                    let direct_was_refused = direct && !is_direct;
+                    return Ok((path, Box::new(OsFile { file, is_direct, direct_was_refused })));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(error),
@@ -121,17 +122,22 @@ fn random_characters() -> io::Result<String> {
 /// A file that is being written, past the page cache as long as that goes well.
 struct OsFile {
     file: File,
-    direct: bool,
+    is_direct: bool,
+    direct_was_refused: bool,
 }
+
+/// What every device can write at a time, in bytes, if it is aligned so in memory.
+const DIRECT_BLOCK_BYTES: usize = 4096;
 
 impl DiskFile for OsFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.file.write(bytes) {
             // Direct I/O takes whole blocks only, and how large they are depends on the device:
             // the tail of a file, or what follows a short write, may not suit it.
-            Err(error) if self.direct && error.kind() == io::ErrorKind::InvalidInput => {
+            Err(error) if self.is_direct && error.kind() == io::ErrorKind::InvalidInput => {
                 set_direct(&self.file, false)?;
-                self.direct = false;
+                self.is_direct = false;
+                self.direct_was_refused |= bytes.len().is_multiple_of(DIRECT_BLOCK_BYTES);
                 self.file.write(bytes)
             }
             result => result,
@@ -140,6 +146,10 @@ impl DiskFile for OsFile {
 
     fn sync(&mut self) -> io::Result<()> {
         self.file.sync_all()
+    }
+
+    fn direct_was_refused(&self) -> bool {
+        self.direct_was_refused
     }
 }
 

@@ -6,13 +6,14 @@
 //! complete   end marker, padding, sync the file, compare its length     slow: may take minutes
 //!            <channel>.tcm.YYYYYY.dumping       the manifest, synced
 //! commit     <channel>.tcm also gets the name <channel>.tcm.backup      short: changes of names
+//!            its manifest is renamed to <channel>.tcm.manifest.old
 //!            the new file is renamed to <channel>.tcm, the manifest to <channel>.tcm.manifest
 //!            sync the folder
 //! ```
 //!
 //! `<channel>.tcm` is a complete dump at every moment, if there was one before. Whatever fails
 //! before the rename, the temporary files are removed and nothing has changed. A manifest speaks of
-//! one file only (see `manifest`), so the order of the two renames, and which of them survives a
+//! one file only (see `manifest`), so the order of the renames, and which of them survives a
 //! crash, do not matter. One that cannot be written does not keep the dump from its place.
 //!
 //! Source: spec `node` 12.2, `file-formats` 2.
@@ -28,8 +29,11 @@ use dht_types::{ChannelName, Key};
 use crate::{
     blocks::{BlockWriter, write_all},
     disk::{Disk, DiskError, FileIdentity, OpenFile},
-    folder::{BACKUP_SUFFIX, DUMP_SUFFIX, MANIFEST_SUFFIX, UNFINISHED_SUFFIX, with_suffix},
-    manifest::Manifest,
+    folder::{
+        BACKUP_SUFFIX, DUMP_SUFFIX, MANIFEST_SUFFIX, OLD_MANIFEST_SUFFIX, UNFINISHED_SUFFIX,
+        with_suffix,
+    },
+    manifest::{LogPosition, Manifest},
     tcm::{TcmEncoder, TcmTotals},
 };
 
@@ -51,6 +55,7 @@ pub struct DumpWriter {
     keep_backup: bool,
     /// What the name of its manifest in the making begins with; none if it gets no manifest.
     manifest_prefix: Option<String>,
+    log_position: Option<LogPosition>,
     /// A write failed: the file has a hole, and must never get the name of a dump.
     failed: bool,
 }
@@ -66,6 +71,9 @@ pub struct CompletedDump {
     keep_backup: bool,
     totals: TcmTotals,
     manifest: Option<Result<TemporaryFile, DiskError>>,
+    direct_was_refused: bool,
+    /// The file that becomes the backup has a manifest, which goes with it.
+    backup_has_manifest: bool,
     replaced: Option<OpenFile>,
 }
 
@@ -83,6 +91,8 @@ pub struct FinishedDump {
     pub backup_error: Option<DiskError>,
     /// Why the dump has no manifest, for the log. It is loaded all the same, but not verified.
     pub manifest_error: Option<DiskError>,
+    /// The page cache was to be bypassed, and the file system cannot do that. For the log, once.
+    pub direct_was_refused: bool,
     /// The file that lost its last name to the new dump. Its blocks are given back when this is
     /// dropped, which takes the longer the larger it is: not in [`CompletedDump::commit`].
     _replaced: Option<OpenFile>,
@@ -130,7 +140,20 @@ impl DumpWriter {
             .map_err(DiskError::new("write", &temporary.path))?;
         let target = dir.join(name);
         let keep_backup = options.keep_backup;
-        Ok(Self { encoder, temporary, target, keep_backup, manifest_prefix: None, failed: false })
+        Ok(Self {
+            encoder,
+            temporary,
+            target,
+            keep_backup,
+            manifest_prefix: None,
+            log_position: None,
+            failed: false,
+        })
+    }
+
+    /// Tells where the log is now, before the first record is read: its manifest keeps that.
+    pub fn set_log_position(&mut self, position: LogPosition) {
+        self.log_position = Some(position);
     }
 
     /// Appends a record. After an error the dump is lost: drop it.
@@ -167,24 +190,36 @@ impl DumpWriter {
 
     /// Writes what is left, and returns when all of it survives a crash: as long as the disk takes.
     pub fn complete(self) -> Result<CompletedDump, DiskError> {
-        let Self { encoder, temporary, target, keep_backup, manifest_prefix, failed } = self;
+        let Self { encoder, temporary, target, keep_backup, manifest_prefix, .. } = self;
         let path = &temporary.path;
-        if failed {
+        if self.failed {
             let error = io::Error::other("an earlier write to it failed");
             return Err(DiskError::new("complete", path)(error));
         }
         let (out, totals) = encoder.finish().map_err(DiskError::new("write", path))?;
-        let (mut file, checksum) = out.into_file().map_err(DiskError::new("write", path))?;
+        let (mut file, checksums) = out.into_file().map_err(DiskError::new("write", path))?;
         file.sync().map_err(DiskError::new("sync", path))?;
+        let direct_was_refused = file.direct_was_refused();
         drop(file); // Closed before it gets its name, as everybody expects of a dump.
         let identity = temporary.check_length(totals.file_bytes())?;
         let manifest = manifest_prefix.map(|prefix| {
-            let text = Manifest::new(totals, checksum, identity).to_text();
+            let manifest = Manifest::new(totals, checksums, identity, self.log_position);
+            let text = manifest.to_text();
             TemporaryFile::write(&temporary.disk, folder_of(&target), &prefix, text.as_bytes())
         });
         let backup = with_suffix(&target, BACKUP_SUFFIX);
         let replaced = temporary.disk.open(if keep_backup { &backup } else { &target }).ok();
-        Ok(CompletedDump { temporary, target, keep_backup, totals, manifest, replaced })
+        let backup_has_manifest = keep_backup && has_manifest(&*temporary.disk, &target);
+        Ok(CompletedDump {
+            temporary,
+            target,
+            keep_backup,
+            totals,
+            manifest,
+            direct_was_refused,
+            backup_has_manifest,
+            replaced,
+        })
     }
 }
 
@@ -193,9 +228,10 @@ impl CompletedDump {
     /// size of the dump. After an error the former dump is in place, or the new one if only the
     /// last step failed, to sync the folder.
     pub fn commit(self) -> Result<FinishedDump, DiskError> {
-        let Self { temporary, target, keep_backup, totals, manifest, replaced } = self;
+        let Self { temporary, target, keep_backup, totals, manifest, replaced, .. } = self;
         let disk = Arc::clone(&temporary.disk);
-        let backup_error = if keep_backup { keep_as_backup(&*disk, &target).err() } else { None };
+        let keep = || keep_as_backup(&*disk, &target, self.backup_has_manifest);
+        let backup_error = if keep_backup { keep().err() } else { None };
         temporary.rename("rename a finished dump to", &target)?;
         let manifest_error = manifest.and_then(|manifest| {
             let rename = |manifest: TemporaryFile| {
@@ -211,14 +247,26 @@ impl CompletedDump {
             file_bytes: totals.file_bytes(),
             backup_error,
             manifest_error,
+            direct_was_refused: self.direct_was_refused,
             _replaced: replaced,
         })
     }
 }
 
+/// Whether the manifest in the place of that of a dump may belong to it. If that cannot be told, it
+/// may: a manifest never does harm, as it speaks of one file only.
+fn has_manifest(disk: &dyn Disk, target: &Path) -> bool {
+    let Ok(file) = disk.open(target) else { return true };
+    match Manifest::read(disk, &with_suffix(target, MANIFEST_SUFFIX)) {
+        Ok(manifest) => manifest.is_some_and(|manifest| manifest.belongs_to(&file)),
+        Err(_) => true,
+    }
+}
+
 /// Gives the dump that is about to be replaced the name of the backup as well. It never loses its
-/// own name here, so a crash at any moment finds it in its place.
-fn keep_as_backup(disk: &dyn Disk, target: &Path) -> Result<(), DiskError> {
+/// own name here, so a crash at any moment finds it in its place. Its manifest goes with it; one
+/// of a backup that an operator gave the name of the dump is there already.
+fn keep_as_backup(disk: &dyn Disk, target: &Path, has_manifest: bool) -> Result<(), DiskError> {
     let backup = with_suffix(target, BACKUP_SUFFIX);
     let result = match disk.link(target, &backup) {
         // A link never replaces, and a rename between two names of one file would do nothing. The
@@ -229,8 +277,16 @@ fn keep_as_backup(disk: &dyn Disk, target: &Path) -> Result<(), DiskError> {
         result => result,
     };
     match result {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        result => result.map_err(DiskError::new("keep the former dump as", &backup))?,
+    }
+    if !has_manifest {
+        return Ok(());
+    }
+    let [manifest, old] = [MANIFEST_SUFFIX, OLD_MANIFEST_SUFFIX].map(|s| with_suffix(target, s));
+    match disk.rename(&manifest, &old) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        result => result.map_err(DiskError::new("keep the former dump as", &backup)),
+        result => result.map_err(DiskError::new("keep the former manifest as", &old)),
     }
 }
 

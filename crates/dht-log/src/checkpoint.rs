@@ -5,7 +5,8 @@
 //! floor 4711                     changes up to this number are of no use
 //! last_incarnation 17            channels made later have greater ones
 //! clean no                       yes: the node was stopped in order, the dumps are everything
-//! channel NAME                   a channel whose changes up to the floor are in its dumps only
+//! channel NAME 3                 a channel whose changes up to the floor are in its dumps only,
+//!                                and its incarnation
 //! end 0123456789abcdef           XXH3 of all bytes before this line
 //! ```
 //!
@@ -29,12 +30,13 @@ const BYTES_MAX: u64 = 32 << 20;
 pub struct Checkpoint {
     /// Changes up to this number are of no use.
     pub floor: u64,
-    /// The greatest incarnation of a channel when it was written.
+    /// The greatest incarnation of a channel when `channels` were looked up: a channel with one of
+    /// these names and a greater incarnation is another one.
     pub last_incarnation: u64,
     /// The node was stopped in order.
     pub is_clean: bool,
-    /// Channels of which a dump must be there, by name.
-    pub channels: Vec<ChannelName>,
+    /// Channels of which a dump must be there, with their incarnations.
+    pub channels: Vec<(ChannelName, u64)>,
 }
 
 /// Why there is no checkpoint to be had.
@@ -61,8 +63,8 @@ impl Checkpoint {
         let clean = if *is_clean { "yes" } else { "no" };
         let mut text =
             format!("{TITLE}\nfloor {floor}\nlast_incarnation {last_incarnation}\nclean {clean}\n");
-        for channel in channels {
-            writeln!(text, "channel {channel}").expect("a string takes everything");
+        for (channel, incarnation) in channels {
+            writeln!(text, "channel {channel} {incarnation}").expect("a string takes everything");
         }
         let end = XxHash3_64::oneshot(text.as_bytes());
         writeln!(text, "end {end:016x}").expect("a string takes everything");
@@ -83,7 +85,10 @@ impl Checkpoint {
         let floor = field("floor")?.parse().ok()?;
         let last_incarnation = field("last_incarnation")?.parse().ok()?;
         let is_clean = field("clean")? == "yes";
-        let channel = |line: &str| ChannelName::new(line.strip_prefix("channel ")?.as_bytes()).ok();
+        let channel = |line: &str| {
+            let (name, incarnation) = line.strip_prefix("channel ")?.split_once(' ')?;
+            Some((ChannelName::new(name.as_bytes()).ok()?, incarnation.parse().ok()?))
+        };
         let channels = lines.map(channel).collect::<Option<_>>()?;
         Some(Self { floor, last_incarnation, is_clean, channels })
     }
@@ -139,7 +144,7 @@ mod tests {
             floor: 4711,
             last_incarnation: 17,
             is_clean: false,
-            channels: vec!["a".parse().unwrap(), "end".parse().unwrap()],
+            channels: vec![("a".parse().unwrap(), 3), ("end".parse().unwrap(), 17)],
         };
         let text = checkpoint.to_text();
         assert_eq!(Checkpoint::parse(&text), Some(checkpoint));

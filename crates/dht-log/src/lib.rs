@@ -36,6 +36,6 @@ mod writer;
 
 pub use checkpoint::{Checkpoint, CheckpointError};
 pub use replay::{Change, Part, ReplayError, replay};
-pub use segment::{CHANGES_FOLDER, SegmentInfo, changes_dir, remove_segment};
+pub use segment::{SegmentInfo, changes_dir, remove_segment};
 pub use survey::{ChannelFate, Damage, DamageKind, Survey, SurveyError, Tail, survey};
 pub use writer::{LogPlace, LogWriter, Written};

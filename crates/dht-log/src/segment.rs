@@ -2,10 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dht_dump::{Disk, DiskError, FileKind};
-
-/// The folder of the log, in the data folder.
-pub const CHANGES_FOLDER: &str = "changes";
+use dht_dump::{CHANGES_FOLDER, Disk, DiskError, FileKind};
 
 const SUFFIX: &str = ".log";
 

@@ -105,7 +105,7 @@ pub fn survey(disk: &dyn Disk, dir: &Path, boot: u64, floor: u64) -> Result<Surv
     let files = list(disk, dir)?;
     let mut scans = Vec::new();
     for file in files {
-        scans.push(scan(disk, file, floor)?);
+        scans.push(scan(disk, &file, floor)?);
     }
     // What a later segment of the same worker says about the one before.
     let mut after: BTreeMap<u64, (u64, bool)> = BTreeMap::new();
@@ -148,7 +148,7 @@ struct Content {
     changes: u64,
 }
 
-fn scan(disk: &dyn Disk, file: SegmentFile, floor: u64) -> Result<Scan, DiskError> {
+fn scan(disk: &dyn Disk, file: &SegmentFile, floor: u64) -> Result<Scan, DiskError> {
     let failed = |error| DiskError::new("read", &file.path)(error);
     let mut reader = SegmentReader::open(disk, &file.path, file.number).map_err(failed)?;
     let header = reader.header();
@@ -290,6 +290,15 @@ impl Survey {
         for (name, fate) in content.channels {
             self.channels.entry(name).or_default().join(fate);
         }
+    }
+
+    /// Sees to it that all of what was found, and is of use, survives a power cut from now on.
+    pub fn sync(&self, disk: &dyn Disk, dir: &Path) -> Result<(), DiskError> {
+        for segment in &self.segments {
+            let path = &segment.path;
+            disk.truncate(path, segment.file_bytes).map_err(DiskError::new("sync", path))?;
+        }
+        disk.sync_dir(dir).map_err(DiskError::new("sync", dir))
     }
 
     /// Cuts the tails off, so that they are not met again. Call it before anything else is written

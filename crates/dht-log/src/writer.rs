@@ -199,6 +199,13 @@ impl LogWriter {
         Some(info)
     }
 
+    /// Ends the segment after a sync of it has failed: no later one vouches for it.
+    pub fn abandon(&mut self) -> Option<SegmentInfo> {
+        let info = self.close();
+        self.segment.before = (0, 0);
+        info
+    }
+
     fn file(&mut self) -> Result<(u64, Arc<dyn SharedFile>), DiskError> {
         if let Some((number, file)) = &self.segment.file {
             return Ok((*number, Arc::clone(file)));

@@ -1,11 +1,13 @@
 //! A connection as its worker sees it: a session, bytes that wait, and what is known of the socket.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 use crate::alarms::Alarm;
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::driver::Sent;
+use crate::durability::{Fate, Level};
 use crate::session::{OUTPUT_BYTES_HIGH, Progress, Protocol, Session};
 
 /// Largest input or output buffer that an idle connection keeps, in bytes.
@@ -31,6 +33,8 @@ pub(crate) struct Connection {
     progress: Progress,
     /// To be closed when the output is gone.
     closing: bool,
+    /// The greatest durability level of a write in the last turn, and where its output began.
+    wrote: (Level, usize),
 }
 
 /// Bytes to be sent.
@@ -39,11 +43,14 @@ struct Output {
     bytes: Vec<u8>,
     /// So many of them are gone.
     sent: usize,
+    /// From where on they wait for what, each by the length of `bytes`: answers to writes that are
+    /// not on the disk yet, and what came after them.
+    holds: VecDeque<(usize, u64)>,
 }
 
 impl Output {
     const fn new() -> Self {
-        Self { bytes: Vec::new(), sent: 0 }
+        Self { bytes: Vec::new(), sent: 0, holds: VecDeque::new() }
     }
 
     fn is_empty(&self) -> bool {
@@ -52,6 +59,23 @@ impl Output {
 
     fn waiting(&self) -> &[u8] {
         &self.bytes[self.sent..]
+    }
+
+    /// Those that may go out.
+    fn free(&self) -> &[u8] {
+        let end = self.holds.front().map_or(self.bytes.len(), |(from, _)| *from);
+        &self.bytes[self.sent..end]
+    }
+
+    /// Drops what is gone from the front.
+    fn compact(&mut self) {
+        if self.sent > 0 {
+            self.bytes.drain(..self.sent);
+            for (from, _) in &mut self.holds {
+                *from -= self.sent;
+            }
+            self.sent = 0;
+        }
     }
 
     fn advance(&mut self, sent: usize) {
@@ -77,6 +101,7 @@ impl Connection {
             queued: false,
             progress: Progress::Idle,
             closing: false,
+            wrote: (Level::Memory, 0),
         }
     }
 
@@ -129,12 +154,10 @@ impl Connection {
             return;
         }
         cx.peer = self.peer;
-        let out = &mut self.output.bytes;
         // Sent bytes at the front would count as waiting.
-        if self.output.sent > 0 {
-            out.drain(..self.output.sent);
-            self.output.sent = 0;
-        }
+        self.output.compact();
+        let out = &mut self.output.bytes;
+        let mark = out.len();
         let worked = if self.input.is_empty() {
             let mut rest = received;
             let worked = self.session.work(cx, &mut rest, out);
@@ -153,6 +176,9 @@ impl Connection {
         if self.input.is_empty() {
             self.input.shrink_to(BUFFER_KEPT_BYTES);
         }
+        if let Some(journal) = &mut cx.journal {
+            self.wrote = (journal.take_mark(), mark);
+        }
         match worked {
             Ok(progress) => self.progress = progress,
             Err(reason) => {
@@ -163,6 +189,34 @@ impl Connection {
         }
     }
 
+    /// The log was written, or not, at the end of a turn: what may become of the answers to writes.
+    /// `true`: some of them wait for this ticket.
+    pub(crate) fn has_logged(&mut self, fate: Fate, ticket: u64) -> bool {
+        let (level, mark) = std::mem::replace(&mut self.wrote, (Level::Memory, 0));
+        if level > Level::Memory && fate == Fate::Lost {
+            self.hang_up();
+            return false;
+        }
+        let waits = level == Level::Disk && self.output.bytes.len() > mark;
+        if waits {
+            self.output.holds.push_back((mark, ticket));
+        }
+        waits
+    }
+
+    /// All writes up to this ticket are on the disk: their answers may go out.
+    pub(crate) fn release(&mut self, durable: u64) {
+        let is_durable = |(_, ticket): &(usize, u64)| *ticket <= durable;
+        while self.output.holds.front().is_some_and(is_durable) {
+            self.output.holds.pop_front();
+        }
+    }
+
+    /// Whether it has answers that wait for the disk.
+    pub(crate) fn is_held(&self) -> bool {
+        !self.output.holds.is_empty()
+    }
+
     /// Hands what was gathered for the next flush to the output.
     pub(crate) fn flush(&mut self) {
         self.session.flush(&mut self.output.bytes);
@@ -170,10 +224,10 @@ impl Connection {
 
     /// Sends what there is through `send`, if there may be room.
     pub(crate) fn send(&mut self, counters: &Counters, send: impl FnOnce(&[u8]) -> Sent) {
-        if self.output.is_empty() || !self.writable {
+        let waiting = self.output.free();
+        if waiting.is_empty() || !self.writable {
             return;
         }
-        let waiting = self.output.waiting();
         counters.peaks.output_bytes.raise_to(waiting.len() as u64);
         match send(waiting) {
             Sent::Closed => self.hang_up(),

@@ -7,13 +7,14 @@ use std::time::Instant;
 use dht_protocol::legacy::batch::Compressor;
 use dht_protocol::neo::batch::RefreshBatch;
 use dht_protocol::wire::Writer;
-use dht_storage::{Channel, Notify, PutError};
+use dht_storage::{Change, Channel, Notify, PutError};
 use dht_types::{ChannelName, Key};
 use rustc_hash::FxHashMap;
 
 use crate::alarms::Alarm;
 use crate::counters::Counters;
 use crate::driver::ConnId;
+use crate::durability::{Journal, NotLogged};
 use crate::mailbox::Mailbox;
 use crate::shared::Shared;
 
@@ -37,6 +38,8 @@ pub(crate) struct Context {
     /// Whether the client may remove channels by neo.
     pub(crate) client_is_admin: bool,
     pub(crate) codec: Codec,
+    /// Where changes are logged; none if no channel has a durability level above `memory`.
+    pub(crate) journal: Option<Journal>,
     /// When which stream of which connection is to be woken; taken by the worker.
     pub(crate) alarms: Vec<Alarm>,
     channels: ChannelCache,
@@ -67,6 +70,24 @@ pub(crate) enum WriteError {
     /// No memory, or a value that no store takes.
     #[error("no room for the record")]
     NoRoom,
+    /// The log cannot be written, so the change would not be durable.
+    #[error("the log cannot be written")]
+    NotLogged,
+}
+
+impl From<NotLogged> for WriteError {
+    fn from(_: NotLogged) -> Self {
+        Self::NotLogged
+    }
+}
+
+/// Why a record was not changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ChangeError {
+    /// The channel was removed a moment ago.
+    Closed,
+    /// It could not be done.
+    Failed(WriteError),
 }
 
 impl Context {
@@ -74,6 +95,7 @@ impl Context {
         shared: Arc<Shared>,
         counters: Arc<Counters>,
         mailbox: Arc<Mailbox>,
+        journal: Option<Journal>,
         clock: Clock,
         unix_time: UnixTime,
     ) -> Self {
@@ -94,6 +116,7 @@ impl Context {
             peer,
             client_is_admin: false,
             codec,
+            journal,
             alarms: Vec::new(),
             channels,
         }
@@ -127,16 +150,53 @@ impl Context {
         notify: Notify,
     ) -> Result<(), WriteError> {
         for _ in 0..PUT_TRIES_MAX {
-            match self.channel_or_create(channel)?.put(key, value, notify) {
-                Ok(_) => {
+            let channel = self.channel_or_create(channel)?;
+            match self.change(&channel, key, notify, |_| Change::Put(value, ())) {
+                Ok(()) => {
                     self.counters.actions.written.record(value.len());
                     return Ok(());
                 }
-                Err(PutError::Closed) => {} // Removed a moment ago: the record goes into a new one.
-                Err(PutError::TooBig | PutError::Full) => return Err(WriteError::NoRoom),
+                Err(ChangeError::Closed) => {} // The record goes into a new channel.
+                Err(ChangeError::Failed(error)) => return Err(error),
             }
         }
         Err(WriteError::NoChannel)
+    }
+
+    /// Changes a record, and logs that. Every change of a record goes through here; see
+    /// [`Channel::update`] for `decide`.
+    #[inline]
+    pub(crate) fn change<'v, R>(
+        &mut self,
+        channel: &Channel,
+        key: Key,
+        notify: Notify,
+        decide: impl FnOnce(Option<&[u8]>) -> Change<'v, R>,
+    ) -> Result<R, ChangeError> {
+        let failed = |error| match error {
+            PutError::Closed => ChangeError::Closed,
+            PutError::TooBig | PutError::Full => ChangeError::Failed(WriteError::NoRoom),
+        };
+        let Some(journal) = &mut self.journal else {
+            return channel.update(key, notify, decide).map_err(failed);
+        };
+        journal.admits(channel).map_err(|error| ChangeError::Failed(error.into()))?;
+        let mut changed = None;
+        let decide = |old: Option<&[u8]>| {
+            let change = decide(old);
+            changed = match &change {
+                Change::Keep(_) => None,
+                Change::Put(value, _) => Some(Some(*value)),
+                Change::Remove(_) => old.map(|_| None),
+            };
+            change
+        };
+        let result = channel.update_numbered(key, notify, journal.sequence(), decide);
+        let result = result.map_err(failed)?;
+        if let Some(value) = changed {
+            journal.record(channel, key, value);
+        }
+        Ok(result)
     }
 
     /// Whether `more` bytes of value would exceed the node's limit.

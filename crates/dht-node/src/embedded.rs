@@ -1,7 +1,7 @@
 //! A node within another program: no command line, no signals, no log; for tests of applications.
 //!
-//! It is the node itself, with its workers, its store and its dumps. What is missing is the control
-//! thread; a thread that accepts stands in for it, and can be told to stop, so that the node is
+//! It is the node itself, with its workers, its store and its dumps, but without a log of changes, so
+//! that it can be told to lose what came since its last dump. What is missing is the control thread; a thread that accepts stands in for it, and can be told to stop, so that the node is
 //! lost to its clients while it keeps what it has in memory.
 
 use std::io::{self, ErrorKind};
@@ -228,7 +228,7 @@ fn node_config(config: &EmbeddedConfig) -> Result<NodeConfig, EmbeddedError> {
         "[Server]\naddress = 127.0.0.1\nport = {port}\nminval = {:#018x}\nmaxval = {:#018x}\n\
          data_dir = {}\nunix_socket_path = unused\n[Performance]\nwrite_flush_ms = 1\n\
          workers = {workers}\n[Options_Memory]\nlock_memory = false\ndisable_direct_io = true\n\
-         allow_out_of_range = load\n[Dumps]\nperiod_s = 0\n",
+         allow_out_of_range = load\n[Dumps]\nperiod_s = 0\n[Log]\ndurability = memory\n",
         hash_range.min(),
         hash_range.max(),
         data_dir.display()

@@ -12,7 +12,9 @@
 //!     legacy.rs      bytes -> requests -> handlers, one at a time
 //!     neo/           the same, any number at a time
 //!       handlers/      what each request does
-//! persist/       dump files into the store and back
+//! restore.rs     what was there before: dumps, then the log behind them
+//!   persist/       dump files into the store and back
+//!   durability/    the log of changes between dumps
 //! embedded.rs    a node within another program, for tests
 //! ```
 
@@ -24,6 +26,7 @@ mod control;
 mod counters;
 mod credentials;
 mod driver;
+mod durability;
 pub mod embedded;
 mod handlers;
 mod legacy;
@@ -32,6 +35,7 @@ mod neo;
 mod node;
 mod persist;
 mod program;
+mod restore;
 mod session;
 mod shared;
 mod stats;

@@ -35,19 +35,21 @@ pub(crate) struct Mail {
     pub(crate) sockets: Vec<Accepted>,
     /// Streams for which something has happened, and their connections.
     pub(crate) woken: Vec<(ConnId, u64)>,
+    /// The syncer of the worker's log has done something.
+    pub(crate) synced: bool,
     /// The worker has to end.
     pub(crate) stop: bool,
 }
 
 impl Mail {
     fn is_empty(&self) -> bool {
-        self.sockets.is_empty() && self.woken.is_empty() && !self.stop
+        self.sockets.is_empty() && self.woken.is_empty() && !self.synced && !self.stop
     }
 }
 
 impl Mailbox {
     pub(crate) const fn new(waker: mio::Waker) -> Self {
-        let mail = Mail { sockets: Vec::new(), woken: Vec::new(), stop: false };
+        let mail = Mail { sockets: Vec::new(), woken: Vec::new(), synced: false, stop: false };
         Self { waker, asleep: AtomicBool::new(false), mail: Mutex::new(mail) }
     }
 
@@ -73,6 +75,11 @@ impl Mailbox {
     /// Something has happened for a stream of this connection.
     pub(crate) fn wake_stream(&self, conn: ConnId, stream: u64) {
         self.leave(|mail| mail.woken.push((conn, stream)));
+    }
+
+    /// The syncer of the worker's log has done something.
+    pub(crate) fn wake_synced(&self) {
+        self.leave(|mail| mail.synced = true);
     }
 
     /// The worker has to close its connections and end.

@@ -19,10 +19,16 @@ use socket2::{Domain, Socket, Type};
 use crate::config::{DumpsConfig, NodeConfig};
 use crate::context::{Clock, UnixTime};
 use crate::counters::Counters;
+use crate::driver::DriverKind;
+use crate::durability::{Keeper, boot_id};
 use crate::mailbox::Mailbox;
-use crate::persist::{self, DumpTarget, Dumper, Dumps, LoadError, LoadOptions, Schedule};
+use crate::persist::{DumpTarget, Dumper, Dumps, LoadOptions, Schedule};
+use crate::restore::{RestoreError, RestoreOptions, restore};
 use crate::shared::{ConnectionCount, Settings, Shared, channel_base_bytes};
 use crate::worker::Worker;
+
+/// As good as never: 136 years.
+const NEVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 /// The store has so many shards for each worker at least, so that two workers seldom meet.
 const SHARDS_PER_WORKER: usize = 16;
@@ -54,9 +60,9 @@ pub(crate) enum StartError {
          another data_dir", .0.display()
     )]
     DataDirInUse(PathBuf),
-    /// The dump files cannot be loaded.
+    /// The dump files or the log cannot be loaded.
     #[error(transparent)]
-    Load(#[from] LoadError),
+    Restore(#[from] RestoreError),
     /// The port cannot be bound.
     #[error(
         "[Server] address, port: cannot listen on {address}: {source}. Is another node running \
@@ -68,6 +74,12 @@ pub(crate) enum StartError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The system has no io_uring, or not for us.
+    #[error(
+        "[Performance] io = uring: the system refuses io_uring: {0}. It needs Linux 6.1, and a \
+         container must allow it; or set io = auto"
+    )]
+    Uring(io::Error),
     /// The thread that dumps cannot be made.
     #[error("cannot start the thread that dumps: {0}")]
     Dumper(io::Error),
@@ -109,11 +121,12 @@ impl Node {
         clocks: (Clock, UnixTime),
     ) -> Result<(Self, [TcpListener; 2]), StartError> {
         let workers = worker_count(config);
+        let driver = DriverKind::choose(config.performance.io).map_err(StartError::Uring)?;
         // The seed decides where in the store a key lies, and nobody outside may guess it.
         let store = Store::new(StoreOptions { shard_bits: shard_bits(workers), seed: random() });
         let dumps = Dumps::new(Duration::from_secs(config.dumps.deadline_s.into()));
         let data_dir = lock_data_dir(&config.server.data_dir)?;
-        load(config, accept_damaged, &store, &dumps, clocks.0)?;
+        let keeper = load(config, accept_damaged, &store, &dumps, clocks)?;
         let (legacy, bound) = bind(config, config.server.port)?;
         // A port that the system chose may be too high for another 100 above it.
         let neo_port = bound.port().checked_add(NEO_PORT_OFFSET).unwrap_or(0);
@@ -124,8 +137,9 @@ impl Node {
         let shared = Arc::new(Shared {
             store,
             dumps,
+            keeper: keeper.map(Arc::new),
             hash_range: config.server.hash_range,
-            settings: settings(config, bound.port(), neo_bound.port()),
+            settings: settings(config, driver, bound.port(), neo_bound.port()),
             legacy_connections: ConnectionCount::new(config.server.connection_limit as usize),
             neo_connections: ConnectionCount::new(config.server.connection_limit as usize),
             credentials: RwLock::new(Arc::new(credentials)),
@@ -143,9 +157,12 @@ impl Node {
     fn spawn_dumper(&self, config: &DumpsConfig) -> io::Result<Option<Dumper>> {
         let [period, retry] =
             [config.period_s, config.retry_s].map(|seconds| Duration::from_secs(seconds.into()));
-        if period.is_zero() {
-            return Ok(None);
-        }
+        let period = match (period.is_zero(), &self.shared.keeper) {
+            (true, None) => return Ok(None),
+            // For when the log has grown so much that it must be cut.
+            (true, Some(_)) => NEVER,
+            (false, _) => period,
+        };
         let schedule = Schedule::new(period, retry, (self.clocks.0)(), random());
         Dumper::spawn(Arc::clone(&self.shared), self.dump_target(), schedule).map(Some)
     }
@@ -197,7 +214,14 @@ impl Node {
     /// Dumps all channels. Returns how many could not be. The workers and the thread that dumps
     /// have ended.
     pub(crate) fn dump(&self) -> usize {
-        self.dump_target().dump_all(&self.shared.store, &self.shared.dumps)
+        let Shared { store, dumps, keeper, .. } = &*self.shared;
+        let failed = self.dump_target().dump_all(store, keeper.as_deref(), dumps);
+        if let Some(keeper) = keeper
+            && failed == 0
+        {
+            keeper.finish(store);
+        }
+        failed
     }
 }
 
@@ -217,8 +241,9 @@ fn random() -> u64 {
     getrandom::u64().expect("the system has random numbers")
 }
 
-fn settings(config: &NodeConfig, port: u16, neo_port: u16) -> Settings {
+fn settings(config: &NodeConfig, driver: DriverKind, port: u16, neo_port: u16) -> Settings {
     Settings {
+        driver,
         address: config.server.address.to_string(),
         port,
         neo_port,
@@ -262,8 +287,8 @@ fn load(
     accept_damaged: bool,
     store: &Store,
     dumps: &Dumps,
-    clock: Clock,
-) -> Result<(), StartError> {
+    (clock, unix_time): (Clock, UnixTime),
+) -> Result<Option<Keeper>, StartError> {
     let dir = &config.server.data_dir;
     let deleted = dir.join(dht_dump::DELETED_FOLDER);
     create_dir(&deleted)?;
@@ -272,9 +297,18 @@ fn load(
         out_of_range: config.options_memory.allow_out_of_range,
         abort_after_all_out_of_range: config.options_memory.abort_after_all_out_of_range,
         accept_damaged,
+        threads: worker_count(config),
         clock,
+        unix_time,
     };
-    Ok(persist::load_all(&OsDisk, dir, store, dumps, &options)?)
+    let options = RestoreOptions {
+        disk: Arc::new(OsDisk),
+        dir,
+        boot: boot_id(),
+        durability: &config.durability,
+        load: options,
+    };
+    Ok(restore(&options, store, dumps)?)
 }
 
 /// Takes a port, without listening yet.
@@ -307,7 +341,7 @@ fn spawn(
     (clock, unix_time): (Clock, UnixTime),
 ) -> Result<RunningWorker, StartError> {
     let start = || {
-        let worker = Worker::new(Arc::clone(shared), clock, unix_time)?;
+        let worker = Worker::new(number, Arc::clone(shared), clock, unix_time)?;
         let (mailbox, counters) = (worker.mailbox(), worker.counters());
         let name = format!("worker-{number}");
         let thread = std::thread::Builder::new().name(name).spawn(move || {

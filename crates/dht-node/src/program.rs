@@ -48,8 +48,8 @@ static APP: App = App {
     options: &[OptionSpec::flag(
         ACCEPT_DAMAGED,
         None,
-        "start although a dump file is damaged: the file is kept under another name, and the \
-         records before the damage are served",
+        "start although a dump file is damaged or missing: what is lost then, the message without \
+         this option tells; a damaged file is kept under another name",
     )],
 };
 
@@ -257,7 +257,10 @@ fn own_commands<'a>(
             }
         })
         .with("queues", |_| queues(counters))
-        .with("health", move |_| shared.dumps.health(&shared.store, clock(), unix_time()))
+        .with("health", move |_| {
+            let trouble = shared.keeper.as_ref().and_then(|log| log.trouble());
+            shared.dumps.health(&shared.store, trouble, clock(), unix_time())
+        })
         .with("list-credentials", |arguments| {
             if !arguments.is_empty() {
                 return NO_ARGUMENTS.to_owned();

@@ -10,6 +10,8 @@ use dht_protocol::neo::credentials::Credentials;
 use dht_storage::{Store, Usage};
 use dht_types::HashRange;
 
+use crate::driver::DriverKind;
+use crate::durability::Keeper;
 use crate::persist::Dumps;
 
 /// Shared by the workers and the control thread; immutable but for what is atomic inside.
@@ -20,6 +22,9 @@ pub(crate) struct Shared {
     pub(crate) hash_range: HashRange,
     /// What is known of dumps; every removal of a channel goes through it.
     pub(crate) dumps: Dumps,
+    /// The log of changes; none if no channel has a durability level above `memory`, and nothing is
+    /// left of an earlier one.
+    pub(crate) keeper: Option<Arc<Keeper>>,
     /// Settings that requests depend on.
     pub(crate) settings: Settings,
     /// Open legacy connections.
@@ -45,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) batch_bytes_max: usize,
     /// Limit for [`Shared::bytes`], 0 for none.
     pub(crate) bytes_max: u64,
+    /// What serves the sockets.
+    pub(crate) driver: DriverKind,
     /// How often what a Listen has gathered is sent.
     pub(crate) listen_flush_period: Duration,
     /// How long a neo client may take to authenticate.

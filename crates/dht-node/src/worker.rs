@@ -6,7 +6,8 @@
 //!
 //! A turn gives each connection one receive (64 KiB) and its streams a step each, so a scan of
 //! millions of records and a thousand single requests share a worker without one starving the
-//! other. What one turn has changed is complete before the first answer of the turn goes out.
+//! other. What one turn has changed is complete, and logged, before the first answer of the turn
+//! goes out.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,7 +20,8 @@ use crate::alarms::Alarms;
 use crate::connection::Connection;
 use crate::context::{Clock, Context, UnixTime};
 use crate::counters::Counters;
-use crate::driver::{ConnId, MioDriver, Ready, Received};
+use crate::driver::{ConnId, Driver, Ready, Received};
+use crate::durability::{Journal, JournalOptions};
 use crate::mailbox::{Accepted, Mailbox};
 use crate::session::Session;
 use crate::shared::Shared;
@@ -29,7 +31,7 @@ const RECLAIM_RECORDS_PER_TURN: usize = 512;
 
 /// See the module.
 pub(crate) struct Worker {
-    driver: MioDriver,
+    driver: Driver,
     mailbox: Arc<Mailbox>,
     counters: Arc<Counters>,
     cx: Context,
@@ -45,16 +47,29 @@ pub(crate) struct Worker {
     next_flush: Option<Instant>,
     /// Memory of removed channels waits to be freed.
     reclaiming: bool,
+    /// Connections with answers that wait until the log is on the disk, and for which ticket.
+    held: VecDeque<(u64, ConnId)>,
 }
 
 impl Worker {
-    pub(crate) fn new(shared: Arc<Shared>, clock: Clock, unix_time: UnixTime) -> io::Result<Self> {
-        let (driver, waker) = MioDriver::new()?;
+    pub(crate) fn new(
+        number: usize,
+        shared: Arc<Shared>,
+        clock: Clock,
+        unix_time: UnixTime,
+    ) -> io::Result<Self> {
+        let (driver, waker) = Driver::new(shared.settings.driver)?;
         let (mailbox, counters) = (Arc::new(Mailbox::new(waker)), Arc::new(Counters::default()));
+        let journal = shared.keeper.as_ref().map(|keeper| {
+            let mailbox = Arc::clone(&mailbox);
+            let wake = Box::new(move || mailbox.wake_synced());
+            Journal::new(JournalOptions { keeper: Arc::clone(keeper), worker: number, wake })
+        });
+        let journal = journal.transpose()?;
         let (own_mailbox, own_counters) = (Arc::clone(&mailbox), Arc::clone(&counters));
         Ok(Self {
             driver,
-            cx: Context::new(shared, own_counters, own_mailbox, clock, unix_time),
+            cx: Context::new(shared, own_counters, own_mailbox, journal, clock, unix_time),
             mailbox,
             counters,
             connections: Slab::new(),
@@ -63,6 +78,7 @@ impl Worker {
             alarms: Alarms::new(),
             next_flush: None,
             reclaiming: false,
+            held: VecDeque::new(),
         })
     }
 
@@ -96,6 +112,7 @@ impl Worker {
                 }
             }
             self.flush_listens();
+            self.write_log();
             self.send_all();
             self.set_alarms();
             self.reclaiming = self.cx.shared.store.reclaim(RECLAIM_RECORDS_PER_TURN);
@@ -107,7 +124,8 @@ impl Worker {
         if !self.queue.is_empty() || self.reclaiming || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
-        let next = [self.alarms.next(), self.next_flush].into_iter().flatten().min();
+        let retry = self.cx.journal.as_ref().and_then(Journal::retry_at);
+        let next = [self.alarms.next(), self.next_flush, retry].into_iter().flatten().min();
         next.map(|at| at.saturating_duration_since((self.cx.clock)()))
     }
 
@@ -136,9 +154,15 @@ impl Worker {
         for (conn, stream) in mail.woken {
             self.wake(conn, stream);
         }
+        if mail.synced {
+            self.release();
+        }
         if mail.stop {
             for (_, connection) in std::mem::take(&mut self.connections) {
                 self.close(connection);
+            }
+            if let Some(journal) = &mut self.cx.journal {
+                journal.close(self.cx.clock);
             }
         }
         mail.stop
@@ -244,13 +268,46 @@ impl Worker {
         self.next_flush = listening.then(|| now + self.cx.shared.settings.listen_flush_period);
     }
 
+    /// Writes what this turn has changed to the log, before any answer goes out.
+    fn write_log(&mut self) {
+        let Some(journal) = &mut self.cx.journal else { return };
+        let fate = journal.write(self.cx.clock);
+        let ticket = journal.ticket();
+        for &conn in &self.touched {
+            let Some(connection) = self.connections.get_mut(conn) else { continue };
+            if connection.has_logged(fate, ticket) {
+                self.held.push_back((ticket, conn));
+            }
+        }
+    }
+
+    /// The log of earlier turns is on the disk: answers that waited for that may go out.
+    fn release(&mut self) {
+        let Some(durable) = self.cx.journal.as_mut().map(Journal::durable) else { return };
+        // Without any, a sync has failed: nobody who waits may be told that all went well.
+        let until = durable.unwrap_or(u64::MAX);
+        while let Some(&(ticket, conn)) = self.held.front()
+            && ticket <= until
+        {
+            self.held.pop_front();
+            // If that is another one by now, this does no harm.
+            let Some(connection) = self.connections.get_mut(conn) else { continue };
+            match durable {
+                Some(durable) => connection.release(durable),
+                None if connection.is_held() => connection.hang_up(),
+                None => {}
+            }
+            self.touched.push(conn);
+        }
+    }
+
     /// Sends the output of every connection that had a turn, and says what comes next for it.
     fn send_all(&mut self) {
         let mut touched = std::mem::take(&mut self.touched);
         for conn in touched.drain(..) {
             let Some(connection) = self.connections.get_mut(conn) else { continue };
             connection.send(&self.counters, |bytes| self.driver.send(conn, bytes));
-            if connection.is_over() {
+            if connection.is_over() && self.driver.all_sent(conn) {
                 self.driver.remove(conn);
                 self.remove(conn);
             } else if connection.wants_turn() {

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cargo bench -p dht-storage                  all sections, 5 million records: some minutes
-//! cargo bench -p dht-storage -- speed         one section: memory, speed, pauses, small, growth
+//! cargo bench -p dht-storage -- speed         one section: memory, speed, reload, pauses, small,
+//!                                             growth
 //! cargo bench -p dht-storage -- speed 1000000 with another number of records
 //! ```
 //!
@@ -51,6 +52,9 @@ fn main() {
     }
     if runs("speed") {
         speed(records.unwrap_or(RECORDS));
+    }
+    if runs("reload") {
+        reload(records.unwrap_or(RECORDS));
     }
     if runs("pauses") {
         pauses(records.unwrap_or(RECORDS));
@@ -391,6 +395,41 @@ fn print_pauses(name: &str, records: usize, mut insert: impl FnMut(u64)) {
 }
 
 // ---- growth ----
+
+/// Loading what another store has dumped, beside records in random order, and beside a store with
+/// the seed of that other one, which is what the seed is against.
+fn reload(records: usize) {
+    const SEED: u64 = 0x5eed;
+    let mut rng = Rng::new(7);
+    let random: Vec<u64> = (0..records).map(|_| rng.next()).collect();
+    let store = |seed| Store::new(StoreOptions { shard_bits: 6, seed });
+    let time = |seed, keys: &[u64]| {
+        let store = store(seed);
+        let channel = channel(&store, "reload");
+        let value = [7; VALUE_BYTES];
+        timed(|| keys.iter().for_each(|key| put(&channel, *key, &value)))
+    };
+    let dumped = {
+        let store = store(SEED);
+        let channel = channel(&store, "reload");
+        random.iter().for_each(|key| put(&channel, *key, b"v"));
+        let mut keys = Vec::with_capacity(records);
+        channel.scan(Cursor::START, usize::MAX, |key, _| {
+            keys.push(key.0);
+            ControlFlow::Continue(())
+        });
+        keys
+    };
+    println!("\nputs of {records} records in the scan order of another store");
+    for (name, seed, keys) in [
+        ("random order", SEED + 1, &random),
+        ("scan order, other seed", SEED + 1, &dumped),
+        ("scan order, same seed", SEED, &dumped),
+    ] {
+        let rate = records as f64 / time(seed, keys).as_secs_f64() / 1e6;
+        println!("  {name:>24}: {rate:.2} M records/s");
+    }
+}
 
 /// The deterministic form of "no pause grows with the number of records", checked after each
 /// million.

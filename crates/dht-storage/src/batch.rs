@@ -1,4 +1,4 @@
-//! Looking many records up at a time, so that their cache misses overlap.
+//! Looking many records up, or putting them, at a time, so that their cache misses overlap.
 //!
 //! ```text
 //! 1  lock the shards of up to 16 keys, each once
@@ -11,6 +11,9 @@
 //! A single look-up waits for two misses, one after the other; here sixteen wait together. All
 //! locks are taken with `try_lock`: whoever holds one never waits for another, so nothing can
 //! deadlock, in whatever order they are taken.
+//!
+//! Records that are put come in runs of one shard, so one lock does: index lines are fetched ahead,
+//! then the records are put one after another.
 #![expect(clippy::cast_possible_truncation, reason = "a batch and its shards are few")]
 
 use std::sync::MutexGuard;
@@ -18,7 +21,7 @@ use std::sync::MutexGuard;
 use dht_types::Key;
 
 use crate::{
-    channel::Channel,
+    channel::{Change, Channel, PutError},
     heap::SlotRef,
     mix::Place,
     shard::{Shard, Shards},
@@ -70,6 +73,44 @@ pub(crate) fn get(
             f(at, None);
         }
     }
+}
+
+/// Puts records of a channel in their order, in runs of up to [`BATCH`] neighbours in one shard.
+pub(crate) fn put_many<'v>(
+    shards: &Shards,
+    channel: &Channel,
+    records: impl IntoIterator<Item = (Key, &'v [u8])>,
+) -> Result<(), PutError> {
+    let mut run = [(Place { shard: 0, tag: 0, low: 0 }, &[][..]); BATCH];
+    let mut len = 0;
+    for (key, value) in records {
+        let place = shards.mixer.place(key);
+        if len == BATCH || (len > 0 && run[0].0.shard != place.shard) {
+            put_run(shards, channel, &run[..len])?;
+            len = 0;
+        }
+        run[len] = (place, value);
+        len += 1;
+    }
+    if len == 0 { Ok(()) } else { put_run(shards, channel, &run[..len]) }
+}
+
+/// Puts records of one shard under one lock.
+fn put_run(shards: &Shards, channel: &Channel, run: &[(Place, &[u8])]) -> Result<(), PutError> {
+    shards.write(run[0].0.shard, |shard| {
+        if channel.is_removed() {
+            return Err(PutError::Closed);
+        }
+        if let Some(table) = shard.table(channel.id()) {
+            for (place, _) in run {
+                table.index_line(shard.heap(), place.tag).prefetch();
+            }
+        }
+        for &(place, value) in run {
+            shard.update(channel.id(), place, |_| Change::Put(value, ()))?;
+        }
+        Ok(())
+    })
 }
 
 impl<'a> Batch<'a> {

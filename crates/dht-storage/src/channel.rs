@@ -4,7 +4,7 @@ use std::{
     ops::ControlFlow,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -25,7 +25,7 @@ use crate::{
 pub struct Channel {
     name: ChannelName,
     /// See [`Channel::incarnation`].
-    incarnation: u64,
+    incarnation: AtomicU64,
     /// Number of its tables in the shards. Used again once the channel is removed.
     id: usize,
     /// Set once, before the tables are taken out of the shards. Whoever finds it unset under a
@@ -88,7 +88,7 @@ pub enum Change<'v, R> {
 impl Channel {
     pub(crate) fn new(name: ChannelName, incarnation: u64, id: usize, shards: Arc<Shards>) -> Self {
         let (is_removed, listeners) = (AtomicBool::new(false), Arc::default());
-        Self { name, incarnation, id, is_removed, shards, listeners }
+        Self { name, incarnation: incarnation.into(), id, is_removed, shards, listeners }
     }
 
     /// Its name.
@@ -101,8 +101,13 @@ impl Channel {
     /// the store has had before, so that what belongs to a removed one is told from what belongs to
     /// the one that took its place.
     #[must_use]
-    pub const fn incarnation(&self) -> u64 {
-        self.incarnation
+    pub fn incarnation(&self) -> u64 {
+        self.incarnation.load(Ordering::Relaxed)
+    }
+
+    /// Before anybody has asked for it.
+    pub(crate) fn set_incarnation(&self, incarnation: u64) {
+        self.incarnation.store(incarnation, Ordering::Relaxed);
     }
 
     pub(crate) const fn id(&self) -> usize {
@@ -168,6 +173,26 @@ impl Channel {
     /// Inserts or replaces a record. On an error nothing has changed.
     pub fn put(&self, key: Key, value: &[u8], notify: Notify) -> Result<PutOutcome, PutError> {
         self.update(key, notify, |old| Change::Put(value, PutOutcome { replaced: old.is_some() }))
+    }
+
+    /// The number of the shard that a key lies in, below [`Store::shard_count`]: records that are
+    /// to be [put together](Channel::put_many) should be of one shard.
+    ///
+    /// [`Store::shard_count`]: crate::Store::shard_count
+    #[must_use]
+    pub fn shard_of(&self, key: Key) -> usize {
+        self.shards.mixer.place(key).shard
+    }
+
+    /// Inserts or replaces many records in their order, telling no subscriber: for loading. Quick
+    /// if neighbours lie in [one shard](Channel::shard_of): each run of up to 16 takes its lock
+    /// once, and their cache misses overlap. On an error those before the one that failed are
+    /// there.
+    pub fn put_many<'v>(
+        &self,
+        records: impl IntoIterator<Item = (Key, &'v [u8])>,
+    ) -> Result<(), PutError> {
+        batch::put_many(&self.shards, self, records)
     }
 
     /// Removes a record; whether it existed.

@@ -80,24 +80,6 @@ impl Store {
 
     /// The channel of this name; made if it does not exist.
     pub fn channel_or_create(&self, name: &ChannelName) -> Result<Arc<Channel>, TooManyChannels> {
-        self.channel_or(name, |names| names.incarnations + 1)
-    }
-
-    /// The channel of this name; made as this incarnation if it does not exist. For loading what
-    /// an earlier store has left: see [`Channel::incarnation`].
-    pub fn channel_or_restore(
-        &self,
-        name: &ChannelName,
-        incarnation: u64,
-    ) -> Result<Arc<Channel>, TooManyChannels> {
-        self.channel_or(name, |_| incarnation)
-    }
-
-    fn channel_or(
-        &self,
-        name: &ChannelName,
-        incarnation: impl FnOnce(&Names) -> u64,
-    ) -> Result<Arc<Channel>, TooManyChannels> {
         if let Some(channel) = self.channel(name) {
             return Ok(channel);
         }
@@ -109,8 +91,8 @@ impl Store {
             return Err(TooManyChannels);
         }
         let id = names.take_id();
-        let incarnation = incarnation(&names);
-        names.incarnations = names.incarnations.max(incarnation);
+        names.incarnations += 1;
+        let incarnation = names.incarnations;
         let channel = Channel::new(name.clone(), incarnation, id, Arc::clone(&self.shards));
         let channel = Arc::new(channel);
         names.channels.insert(name.clone(), Arc::clone(&channel));
@@ -130,10 +112,27 @@ impl Store {
         true
     }
 
-    /// Channels made from now on have greater incarnations than this.
-    pub fn raise_incarnations(&self, at_least: u64) {
+    /// The greatest incarnation of a channel so far.
+    #[must_use]
+    pub fn last_incarnation(&self) -> u64 {
+        self.read().incarnations
+    }
+
+    /// Goes on with the channels of an earlier store, before anybody else uses this one: each is
+    /// given the incarnation that `known` says, or else a new one; all of them, and those of
+    /// channels that are made later, are greater than `last` if they are new.
+    pub fn restore_incarnations(&self, last: u64, known: impl Fn(&ChannelName) -> Option<u64>) {
         let mut names = self.write();
-        names.incarnations = names.incarnations.max(at_least);
+        let names = &mut *names;
+        names.incarnations = names.incarnations.max(last);
+        for channel in names.channels.values() {
+            let incarnation = known(channel.name()).unwrap_or_else(|| {
+                names.incarnations += 1;
+                names.incarnations
+            });
+            channel.set_incarnation(incarnation);
+            names.incarnations = names.incarnations.max(incarnation);
+        }
     }
 
     /// A number that divides all changes of records in two: those that had happened when this
@@ -158,6 +157,12 @@ impl Store {
     #[must_use]
     pub fn channel_count(&self) -> usize {
         self.read().channels.len()
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        self.shards.count()
     }
 
     /// Changes whenever a channel is made or removed: a look-up may be kept while it stays the

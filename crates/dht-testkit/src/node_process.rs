@@ -58,7 +58,12 @@ impl Default for NodeSettings {
             ("LOG.Root", "propagate", "true"),
         ];
         let values = values.map(|(section, key, value)| (section, key, value.to_owned()));
-        Self { values: values.to_vec(), args: Vec::new() }
+        let mut values = values.to_vec();
+        // So all tests can be run on either driver of the node.
+        if let Ok(io) = std::env::var("DHT_TEST_IO") {
+            values.push(("Performance", "io", io));
+        }
+        Self { values, args: Vec::new() }
     }
 }
 
@@ -137,14 +142,40 @@ impl NodeProcess {
         let address = self.address();
         wait_for("the node to listen", || match self.child.try_wait().expect("our child") {
             Some(_) => Some(false),
-            None => TcpStream::connect(address).is_ok().then_some(true),
+            None => (self.owns_port() && TcpStream::connect(address).is_ok()).then_some(true),
         })
+    }
+
+    /// Whether it is this process that listens on the port: where many tests run at the same time,
+    /// another one's node may have taken it since [`free_port`]. `true` where the system does not
+    /// say.
+    fn owns_port(&self) -> bool {
+        const LISTEN: &str = "0A";
+        let Ok(table) = std::fs::read_to_string("/proc/net/tcp") else { return true };
+        let port = format!(":{:04X}", self.port);
+        let listeners: Vec<_> = table
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>())
+            .filter(|field| field.len() > 9 && field[1].ends_with(&port) && field[3] == LISTEN)
+            .map(|field| format!("socket:[{}]", field[9]))
+            .collect();
+        let files = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        let targets = files.into_iter().flatten().flatten().filter_map(|file| {
+            std::fs::read_link(file.path()).ok()?.into_os_string().into_string().ok()
+        });
+        !listeners.is_empty() && targets.into_iter().any(|target| listeners.contains(&target))
     }
 
     /// Where the node listens for legacy clients.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.port).into()
+    }
+
+    /// Where the node listens for neo clients.
+    #[must_use]
+    pub fn neo_address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port + NEO_PORT_OFFSET).into()
     }
 
     /// The node's working directory.
@@ -165,6 +196,14 @@ impl NodeProcess {
         Peer::connect(self.address())
     }
 
+    /// A connection to the neo port on which nothing was said.
+    #[must_use]
+    pub fn connect_neo(&self) -> Peer {
+        // A node that has just started listens on its legacy port a moment earlier.
+        let address = self.neo_address();
+        Peer::new(wait_for("the neo port", || TcpStream::connect(address).ok()))
+    }
+
     /// Sends a signal by name, as `TERM`.
     pub fn signal(&self, name: &str) {
         let pid = self.child.id().to_string();
@@ -177,6 +216,12 @@ impl NodeProcess {
     pub fn stop(mut self) -> ExitStatus {
         self.signal("TERM");
         self.wait()
+    }
+
+    /// Lets the process run for a while: for tests that end it at a random moment, and wait for
+    /// nothing.
+    pub fn let_run(&self, time: Duration) {
+        std::thread::sleep(time);
     }
 
     /// Ends the process as a crash would.
@@ -246,7 +291,10 @@ impl Peer {
     /// Connects; reads and writes give up after a minute.
     #[must_use]
     pub fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the node listens");
+        Self::new(TcpStream::connect(address).expect("the node listens"))
+    }
+
+    fn new(stream: TcpStream) -> Self {
         stream.set_nodelay(true).expect("a TCP socket");
         stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
         stream.set_write_timeout(Some(PATIENCE)).expect("not zero");

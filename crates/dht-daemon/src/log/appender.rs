@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use jiff::Zoned;
 
@@ -58,8 +58,28 @@ impl Appender {
     }
 }
 
-/// Warn and above to stderr, the rest to stdout. A closed console is no reason to fail.
+/// Calls the function that it gets, somewhere in between.
+pub type WriteWithin = Arc<dyn Fn(&mut dyn FnMut()) + Send + Sync>;
+
+/// What surrounds each write to the console.
+static WITHIN: RwLock<Option<WriteWithin>> = RwLock::new(None);
+
+/// Has each line written to the console by a call of `within`, or no longer so: for somebody who
+/// draws a progress bar there, and takes it away meanwhile.
+pub fn write_console_within(within: Option<WriteWithin>) {
+    *WITHIN.write().unwrap_or_else(PoisonError::into_inner) = within;
+}
+
 fn write_console(level: Level, line: &[u8]) {
+    let within = WITHIN.read().unwrap_or_else(PoisonError::into_inner);
+    match &*within {
+        Some(within) => within(&mut || write_console_now(level, line)),
+        None => write_console_now(level, line),
+    }
+}
+
+/// Warn and above to stderr, the rest to stdout. A closed console is no reason to fail.
+fn write_console_now(level: Level, line: &[u8]) {
     let _ = if level >= Level::Warn {
         io::stderr().lock().write_all(line)
     } else {

@@ -24,6 +24,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+pub use appender::{WriteWithin, write_console_within};
 pub use config::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, LogConfig, LoggerConfig, Threshold};
 pub use file::LogFile;
 pub use layout::{Layout, stats_line};

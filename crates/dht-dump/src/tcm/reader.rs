@@ -80,6 +80,23 @@ pub enum TcmError {
         /// Bytes that the file has from there on.
         available: u64,
     },
+    /// These bytes are not those that were written: the manifest beside the file tells another
+    /// checksum of them. Nothing of them, nor of what follows, was handed out. Only a
+    /// [`DumpReader`](crate::DumpReader) finds this.
+    #[error(
+        "the dump is damaged in the {bytes} bytes from offset {offset} on: their checksum is \
+         {found:016x}, but the manifest beside it says {expected:016x}"
+    )]
+    DamagedBlock {
+        /// Where the block begins in the file.
+        offset: u64,
+        /// How long it is.
+        bytes: u64,
+        /// XXH3 of the block, 64 bits.
+        found: u64,
+        /// What it was when the file was written.
+        expected: u64,
+    },
     /// The framing is sound, but the bytes are not those that were written: the manifest beside the
     /// file tells another checksum. Only a [`DumpReader`](crate::DumpReader) finds this.
     #[error(

@@ -8,7 +8,8 @@ use dht_testkit::for_seeds;
 use crate::{
     golden::encode,
     support::{
-        DATA, Records, WITH_BACKUP, channel, dump, generation, has_manifest, load, names, tcm,
+        DATA, Records, WITH_BACKUP, backup, channel, dump, generation, has_manifest, load, names,
+        tcm,
     },
 };
 use dht_dump::memory_disk::{Faults, MemoryDisk};
@@ -57,6 +58,7 @@ fn a_crash_while_dumping_leaves_the_old_dump_or_the_new_one() {
             let expected: &[Records] =
                 if succeeded { &[generation(2)] } else { &[generation(1), generation(2)] };
             assert!(expected.contains(&now));
+            assert!(!succeeded || load(disk, &backup(dir)).unwrap() == generation(1));
             for found in scan_dir(disk, dir).unwrap() {
                 if matches!(found.kind, FoundKind::Backup(_)) {
                     let backup = load(disk, &dir.join(found.name)).expect("a complete backup");
@@ -77,6 +79,9 @@ fn a_crash_while_a_channel_is_removed_loses_no_dump() {
             let (here, there) = (load(disk, &tcm(dir)), load(disk, &tcm(&deleted)));
             assert!(here.is_ok() != there.is_ok(), "in one of the two folders");
             assert_eq!(here.or(there).unwrap(), generation(1));
+            if load(disk, &tcm(dir)).is_err() {
+                assert!(disk.open(&backup(dir)).is_err(), "a backup without its dump");
+            }
             if succeeded {
                 assert_eq!(names(disk, dir), ["deleted"], "it cannot come back");
             }

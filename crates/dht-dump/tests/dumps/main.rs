@@ -3,6 +3,7 @@
 // These files are tests from end to end; clippy knows only functions with `#[test]` as such.
 #![allow(clippy::unwrap_used)]
 
+mod bit_flips;
 mod crash;
 mod faults;
 mod folder;

@@ -8,8 +8,8 @@ use std::{
 };
 
 use dht_dump::{
-    Beside, Disk, DumpOptions, DumpReader, DumpWriter, Manifest, ManifestError, OsDisk, TcmError,
-    quarantine,
+    Beside, Disk, DumpOptions, DumpReader, DumpWriter, LogPosition, Manifest, ManifestError,
+    OsDisk, TcmError, quarantine,
 };
 use dht_types::Key;
 
@@ -54,13 +54,54 @@ fn every_flipped_bit_of_a_dump_is_found() {
             memory.flip_bit(&path, at, bit);
             let error = read_all(&*disk, &path).expect_err("damage");
             assert!(
-                matches!(error, TcmError::Checksum { .. } | TcmError::Truncated { .. }),
+                matches!(error, TcmError::DamagedBlock { offset: 0, bytes: 512, .. }),
                 "byte {at}: {error}"
             );
             memory.flip_bit(&path, at, bit);
         }
     }
     read_all(&*disk, &path).unwrap();
+}
+
+/// The manifests of earlier builds have the checksum of the whole file only.
+#[test]
+fn every_flipped_bit_of_a_dump_of_an_earlier_build_is_found() {
+    let memory = MemoryDisk::with_folder(DATA);
+    let disk: Arc<dyn Disk> = Arc::new(memory.clone());
+    let (dir, path) = (Path::new(DATA), tcm(Path::new(DATA)));
+    dump(&disk, dir, &vec![(1, b"value".to_vec()), (2, Vec::new())], WITH_BACKUP).unwrap();
+    let text = String::from_utf8(read(&*disk, &manifest(dir))).unwrap();
+    let (lines, _) = text.split_at(text.find("blocks ").unwrap());
+    let end = twox_hash::XxHash3_64::oneshot(lines.as_bytes());
+    memory.place(&manifest(dir), format!("{lines}end {end:016x}\n").as_bytes());
+    assert!(!Manifest::parse(&read(&*disk, &manifest(dir))).unwrap().is_checked_before_use());
+    for at in 0..read(&*disk, &path).len() {
+        memory.flip_bit(&path, at, 5);
+        let error = read_all(&*disk, &path).expect_err("damage");
+        assert!(
+            matches!(error, TcmError::Checksum { .. } | TcmError::Truncated { .. }),
+            "byte {at}: {error}"
+        );
+        memory.flip_bit(&path, at, 5);
+    }
+    read_all(&*disk, &path).unwrap();
+}
+
+#[test]
+fn a_manifest_keeps_where_the_log_was() {
+    on_every_disk(|disk, dir| {
+        let mut writer =
+            DumpWriter::create(&disk, dir, &"ch".parse().unwrap(), WITH_BACKUP).unwrap();
+        writer.set_log_position(LogPosition::new("0:17 1:42").unwrap());
+        writer.finish().unwrap();
+        dump(&disk, dir, &generation(2), WITH_BACKUP).unwrap();
+        let position = |path: &Path| {
+            let reader = DumpReader::open(&*disk, path).unwrap();
+            reader.manifest().unwrap().log_position.clone()
+        };
+        assert_eq!(position(&backup(dir)).unwrap().as_str(), "0:17 1:42");
+        assert_eq!(position(&tcm(dir)), None);
+    });
 }
 
 /// Reads and verifies, whatever the records are.
@@ -88,7 +129,12 @@ fn a_flipped_bit_on_a_real_disk_is_found() {
         file.write_all_at(&[6], 8 + 20_000 * 132 + 82).unwrap();
         file.set_modified(modified).unwrap();
         let error = load(&OsDisk, &path).unwrap_err();
-        assert!(matches!(error, TcmError::Checksum { .. }), "{error}");
+        let at = 8 + 20_000 * 132 + 82;
+        assert!(
+            matches!(error, TcmError::DamagedBlock { offset, bytes, .. }
+                if (offset..offset + bytes).contains(&at)),
+            "{error}"
+        );
     }
 }
 
@@ -113,10 +159,11 @@ fn a_dump_of_another_program_is_not_measured_by_our_manifest() {
 
         disk.rename(&backup(dir), &tcm(dir)).unwrap();
         assert_eq!(load(&*disk, &tcm(dir)).unwrap(), generation(1));
-        assert!(!has_manifest(&*disk, &tcm(dir)));
+        assert!(has_manifest(&*disk, &tcm(dir)), "it is the backup's, and that is its file");
 
         dump(&disk, dir, &generation(4), WITH_BACKUP).unwrap();
-        assert!(has_manifest(&*disk, &tcm(dir)), "our next dump has one again");
+        assert!(has_manifest(&*disk, &tcm(dir)) && has_manifest(&*disk, &backup(dir)));
+        assert_eq!(load(&*disk, &backup(dir)).unwrap(), generation(1));
     });
 }
 

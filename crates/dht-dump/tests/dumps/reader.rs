@@ -185,7 +185,9 @@ fn a_length_that_lies_is_found_and_takes_no_memory() {
                     TcmError::Io { source, .. } => {
                         (at as u64 + 8, source.kind() == io::ErrorKind::OutOfMemory)
                     }
-                    TcmError::Unsupported { .. } | TcmError::Checksum { .. } => panic!("{end}"),
+                    TcmError::Unsupported { .. }
+                    | TcmError::DamagedBlock { .. }
+                    | TcmError::Checksum { .. } => panic!("{end}"),
                 };
                 assert_eq!(offset, at as u64 + 8);
                 assert!(!out_of_memory || input_bytes == u64::MAX && lie > u64::MAX - 8);
@@ -242,7 +244,9 @@ fn flipped_bits_make_other_records_or_an_error_but_no_panic() {
                 assert!(wanted > available);
             }
             Err(TcmError::Unsupported { version }) => assert_ne!(version, 0),
-            Err(TcmError::Io { .. } | TcmError::Checksum { .. }) => panic!("memory cannot fail"),
+            Err(
+                TcmError::Io { .. } | TcmError::DamagedBlock { .. } | TcmError::Checksum { .. },
+            ) => panic!("memory cannot fail"),
         }
     });
 }

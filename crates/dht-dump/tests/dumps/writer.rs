@@ -8,7 +8,8 @@ use dht_types::Key;
 use crate::{
     golden::encode,
     support::{
-        DATA, WITH_BACKUP, backup, channel, dump, generation, load, names, on_every_disk, tcm,
+        DATA, WITH_BACKUP, backup, channel, dump, generation, has_manifest, load, names,
+        on_every_disk, tcm,
     },
 };
 use dht_dump::memory_disk::{Faults, MemoryDisk};
@@ -53,7 +54,10 @@ fn the_dump_before_is_kept_as_backup() {
             assert_eq!(load(&*disk, &tcm(dir)).unwrap(), generation(number));
             if number > 0 {
                 assert_eq!(load(&*disk, &backup(dir)).unwrap(), generation(number - 1));
-                assert_eq!(names(&*disk, dir), ["ch.tcm", "ch.tcm.backup", "ch.tcm.manifest"]);
+                assert!(has_manifest(&*disk, &backup(dir)));
+                let expected =
+                    ["ch.tcm", "ch.tcm.backup", "ch.tcm.manifest", "ch.tcm.manifest.old"];
+                assert_eq!(names(&*disk, dir), expected);
             }
         }
         let without = DumpOptions { direct: false, keep_backup: false };
@@ -73,8 +77,10 @@ fn a_backup_stays_while_there_is_no_dump_to_take_its_place() {
         let finished = dump(&disk, dir, &generation(2), WITH_BACKUP).unwrap();
         assert!(finished.backup_error.is_none());
         assert_eq!(load(&*disk, &backup(dir)).unwrap(), generation(0));
+        assert!(has_manifest(&*disk, &backup(dir)));
         let expected = ["ch.tcm", "ch.tcm.backup", "ch.tcm.damaged-1", "ch.tcm.manifest"];
-        assert_eq!(names(&*disk, dir), [&expected[..], &["ch.tcm.manifest-1"]].concat());
+        let manifests = ["ch.tcm.manifest-1", "ch.tcm.manifest.old"];
+        assert_eq!(names(&*disk, dir), [&expected[..], &manifests].concat());
     });
 }
 
@@ -163,5 +169,34 @@ fn only_the_owner_may_read_a_dump() {
         dump(&disk, dir.path(), &generation(0), options).unwrap();
         let mode = tcm(dir.path()).metadata().unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+}
+
+/// A full buffer, its neighbours, and a few blocks: the last write is of another length each time.
+#[test]
+fn direct_io_leaves_the_same_bytes() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let buffer = 1 << 20;
+    for value_bytes in [0, 1, 512, 4096, buffer - 48, buffer - 47, buffer, 3 * buffer + 700] {
+        let records = vec![(7, vec![9; value_bytes])];
+        let [buffered, direct] = [false, true].map(|direct| {
+            let options = DumpOptions { direct, keep_backup: false };
+            dump(&disk, dir.path(), &records, options).unwrap();
+            std::fs::read(tcm(dir.path())).unwrap()
+        });
+        assert!(buffered == direct, "{value_bytes} bytes");
+        assert_eq!(buffered, encode(&records));
+    }
+}
+
+#[test]
+fn a_file_system_that_refuses_direct_io_is_told() {
+    let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::with_folder(DATA));
+    for direct in [true, false] {
+        let options = DumpOptions { direct, keep_backup: false };
+        let finished = dump(&disk, Path::new(DATA), &generation(1), options).unwrap();
+        assert_eq!(finished.direct_was_refused, direct);
+        assert_eq!(load(&*disk, &tcm(Path::new(DATA))).unwrap(), generation(1));
     }
 }

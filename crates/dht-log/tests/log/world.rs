@@ -14,7 +14,7 @@ pub(crate) const DIR: &str = "/changes";
 pub(crate) const BOOT: u64 = 0xb007;
 const NAMES: [&str; 3] = ["a", "b", "c"];
 /// The store has so many clocks; see dht-storage's `sequence`.
-const SHARDS: u64 = 4;
+const SHARDS: usize = 4;
 
 /// The records of all channels.
 pub(crate) type Records = BTreeMap<(String, u64), Vec<u8>>;
@@ -23,7 +23,7 @@ pub(crate) type Records = BTreeMap<(String, u64), Vec<u8>>;
 pub(crate) struct World {
     pub(crate) disk: MemoryDisk,
     pub(crate) writers: Vec<Writer>,
-    shards: [u64; SHARDS as usize],
+    shards: [u64; SHARDS],
     /// Name to incarnation.
     channels: BTreeMap<&'static str, u64>,
     incarnations: u64,
@@ -69,7 +69,7 @@ impl World {
             channels: NAMES.iter().filter_map(alive).collect(),
             disk,
             writers: (0..workers).map(writer).collect(),
-            shards: [found.last_sequence; SHARDS as usize],
+            shards: [found.last_sequence; SHARDS],
             incarnations: found.last_incarnation,
         }
     }
@@ -82,7 +82,7 @@ impl World {
             self.incarnations
         });
         let key = rng.below(20);
-        let shard = &mut self.shards[usize::try_from(key % SHARDS).unwrap()];
+        let shard = &mut self.shards[usize::try_from(key).unwrap() % SHARDS];
         let writer = &mut self.writers[worker];
         let channel_name: ChannelName = name.parse().unwrap();
         let channel = (incarnation, &channel_name);
@@ -93,7 +93,7 @@ impl World {
                 self.records.retain(|(channel, _), _| channel != name);
                 let last = self.shards.iter().max().unwrap();
                 writer.sequence = writer.sequence.max(*last) + 1;
-                self.shards = [writer.sequence; SHARDS as usize];
+                self.shards = [writer.sequence; SHARDS];
                 writer.log.remove_channel(channel, writer.sequence);
             }
             1..=4 => {

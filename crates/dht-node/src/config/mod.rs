@@ -22,6 +22,7 @@ use dht_daemon::stats::StatsConfig;
 use dht_daemon::{ConfigError, Section};
 use dht_types::HashRange;
 
+pub use crate::durability::{DurabilityConfig, Level};
 pub use crate::persist::OutOfRange;
 
 /// Greatest legacy port: the neo port is 100 above.
@@ -66,6 +67,8 @@ pub struct NodeConfig {
     pub options_memory: MemoryConfig,
     /// `[Dumps]`
     pub dumps: DumpsConfig,
+    /// `[Log]`, `[Log.channel.NAME]`
+    pub durability: DurabilityConfig,
     /// `[PidLock] path`: the pid file; none takes no lock.
     pub pid_lock: Option<PathBuf>,
     /// `[LOG]`, `[LOG.name]`, `[VERSION]`
@@ -108,6 +111,19 @@ pub struct PerformanceConfig {
     pub workers: u32,
     /// How long a neo client may take to authenticate, in milliseconds. Not in the original.
     pub neo_auth_timeout_ms: u32,
+    /// How sockets are served. Not in the original.
+    pub io: Io,
+}
+
+/// How the node talks to its sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Io {
+    /// By io_uring if the system lets us, else by epoll.
+    Auto,
+    /// By io_uring or not at all.
+    Uring,
+    /// By epoll.
+    Epoll,
 }
 
 /// `[Options_Memory]`
@@ -151,6 +167,7 @@ impl NodeConfig {
             performance: PerformanceConfig::from_ini(ini, loose, &mut warnings)?,
             options_memory: MemoryConfig::from_ini(ini, loose, &mut warnings)?,
             dumps: DumpsConfig::from_ini(ini, loose, &mut warnings)?,
+            durability: DurabilityConfig::from_ini(ini, loose, &mut warnings)?,
             pid_lock: pid_lock(ini, &mut warnings)?,
             log: LogConfig::from_ini(ini, loose, &mut warnings)?,
             stats: StatsConfig::from_ini(ini, "dhtnode", loose, &mut warnings)?,
@@ -224,6 +241,11 @@ impl PerformanceConfig {
             redist_memory_limit_multiplier: multiplier(&mut section)?,
             workers: section.or("workers", 0)?,
             neo_auth_timeout_ms: section.at_least("neo_auth_timeout_ms", auth_timeout_ms, 1)?,
+            io: section.one_of(
+                "io",
+                &[("auto", Io::Auto), ("uring", Io::Uring), ("epoll", Io::Epoll)],
+                Io::Auto,
+            )?,
         };
         warnings.extend(section.finish(loose)?);
         Ok(config)

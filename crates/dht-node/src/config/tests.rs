@@ -35,6 +35,7 @@ fn defaults_are_the_originals() {
         write_flush_ms: 250,
         redist_memory_limit_multiplier: 1.1,
         workers: 0,
+        io: Io::Auto,
         neo_auth_timeout_ms: 5000,
     };
     let memory = MemoryConfig {

@@ -1,4 +1,4 @@
-//! The driver for every system: readiness by `mio` (epoll, kqueue), edge-triggered.
+//! The driver for every Linux: readiness by `mio` (epoll), edge-triggered.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::time::Duration;

@@ -1,11 +1,127 @@
 //! Sockets: which are ready, bytes in, bytes out. No protocol.
 //!
-//! A driver belongs to one worker. The boundary is the four calls of [`MioDriver`]: `wait`,
-//! `receive`, `send`, and `add`/`remove`. A second driver (io_uring) has to offer the same.
+//! A driver belongs to one worker. The boundary is the calls of [`Driver`]; behind it:
+//!
+//! ```text
+//! mio      readiness (epoll), a system call for each receive and send
+//! uring    completions (io_uring), one system call a turn        > ring    its unsafe part
+//! ```
 
 mod mio;
+mod ring;
+#[cfg(test)]
+mod tests;
+mod uring;
+
+use std::io;
+use std::net::TcpStream;
+use std::time::Duration;
+
+use ::mio::Waker;
 
 pub(crate) use self::mio::{MioDriver, RECEIVE_BYTES};
+use self::uring::UringDriver;
+use crate::config::Io;
+
+/// Which driver serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DriverKind {
+    Epoll,
+    Uring,
+}
+
+impl DriverKind {
+    /// What the configuration means on this system. An error only if io_uring is asked for by name.
+    pub(crate) fn choose(io: Io) -> io::Result<Self> {
+        if io == Io::Epoll {
+            return Ok(Self::Epoll);
+        }
+        match (UringDriver::probe(), io) {
+            (Ok(()), _) => Ok(Self::Uring),
+            (Err(error), Io::Uring) => Err(error),
+            (Err(error), _) => {
+                log::info!("The system refuses io_uring ({error}): using epoll");
+                Ok(Self::Epoll)
+            }
+        }
+    }
+}
+
+/// The sockets of one worker.
+#[derive(Debug)]
+pub(crate) enum Driver {
+    Mio(Box<MioDriver>),
+    Uring(Box<UringDriver>),
+}
+
+impl Driver {
+    /// A driver without sockets, and what ends its `wait` from another thread.
+    pub(crate) fn new(kind: DriverKind) -> io::Result<(Self, Waker)> {
+        Ok(match kind {
+            DriverKind::Epoll => {
+                let (driver, waker) = MioDriver::new()?;
+                (Self::Mio(driver.into()), waker)
+            }
+            DriverKind::Uring => {
+                let (driver, waker) = UringDriver::new()?;
+                (Self::Uring(driver.into()), waker)
+            }
+        })
+    }
+
+    /// Takes a socket under a number that is free.
+    pub(crate) fn add(&mut self, conn: ConnId, socket: TcpStream) -> io::Result<()> {
+        match self {
+            Self::Mio(driver) => driver.add(conn, socket),
+            Self::Uring(driver) => driver.add(conn, socket),
+        }
+    }
+
+    /// Closes a socket.
+    pub(crate) fn remove(&mut self, conn: ConnId) {
+        match self {
+            Self::Mio(driver) => driver.remove(conn),
+            Self::Uring(driver) => driver.remove(conn),
+        }
+    }
+
+    /// Waits for anything to happen, at most `timeout` (for ever if `None`). It may return without.
+    pub(crate) fn wait(
+        &mut self,
+        timeout: Option<Duration>,
+        ready: &mut Vec<Ready>,
+    ) -> io::Result<()> {
+        match self {
+            Self::Mio(driver) => driver.wait(timeout, ready),
+            Self::Uring(driver) => driver.wait(timeout, ready),
+        }
+    }
+
+    /// Takes bytes that have arrived, at most [`RECEIVE_BYTES`].
+    pub(crate) fn receive(&mut self, conn: ConnId) -> Received<'_> {
+        match self {
+            Self::Mio(driver) => driver.receive(conn),
+            Self::Uring(driver) => driver.receive(conn),
+        }
+    }
+
+    /// Sends as much as there is room for. It is on its way after the next wait at the latest.
+    pub(crate) fn send(&mut self, conn: ConnId, bytes: &[u8]) -> Sent {
+        match self {
+            Self::Mio(driver) => driver.send(conn, bytes),
+            Self::Uring(driver) => driver.send(conn, bytes),
+        }
+    }
+
+    /// Whether all that was taken is in the system's hands, so that removing the connection loses
+    /// nothing. If not, `output` will tell when it is.
+    pub(crate) fn all_sent(&mut self, conn: ConnId) -> bool {
+        match self {
+            Self::Mio(_) => true,
+            Self::Uring(driver) => driver.all_sent(conn),
+        }
+    }
+}
 
 /// Number of a connection within its worker; reused after the connection is gone.
 pub(crate) type ConnId = usize;

@@ -29,7 +29,7 @@ fn put(cx: &mut Context, request: &Put<'_>) -> Status {
     }
     match cx.put(request.channel, request.key, value, Notify::Always) {
         Ok(()) => Status::Ok,
-        Err(WriteError::NoChannel) => Status::Error,
+        Err(WriteError::NoChannel | WriteError::NotLogged) => Status::Error,
         Err(WriteError::NoRoom) => Status::OutOfMemory,
     }
 }
@@ -48,7 +48,7 @@ pub(super) fn neo(
     } else {
         match cx.put(request.channel, request.key, request.value, Notify::Always) {
             Ok(()) => PutReply::Put,
-            Err(WriteError::NoChannel | WriteError::NoRoom) => PutReply::Error,
+            Err(_) => PutReply::Error,
         }
     };
     reply.write(id, out);

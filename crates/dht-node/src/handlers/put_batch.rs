@@ -54,7 +54,7 @@ fn store(cx: &mut Context, channel: &str, records: &[u8]) -> Result<Status, Clos
         // Compat: those who listen are not told.
         match cx.put(channel, key, value, Notify::No) {
             Ok(()) => {}
-            Err(WriteError::NoChannel) => return Ok(Status::Error),
+            Err(WriteError::NoChannel | WriteError::NotLogged) => return Ok(Status::Error),
             Err(WriteError::NoRoom) => return Ok(Status::OutOfMemory),
         }
     }

@@ -8,7 +8,7 @@ use dht_types::Key;
 use neo::requests::RemoveReply;
 
 use super::Outcome;
-use crate::context::{Context, writer};
+use crate::context::{ChangeError, Context, WriteError, writer};
 
 pub(super) fn legacy(cx: &mut Context, request: &Remove<'_>, out: &mut Vec<u8>) -> Outcome {
     remove(cx, request).encode(&mut writer(out));
@@ -20,19 +20,29 @@ fn remove(cx: &mut Context, request: &Remove<'_>) -> Status {
         return Status::WrongNode;
     }
     // Compat: who mirrors the channel hears of a removal even if there was no such record.
-    if let Some(channel) = cx.channel(request.channel) {
-        remove_record(cx, &channel, request.key, Notify::Always);
+    let Some(channel) = cx.channel(request.channel) else { return Status::Ok };
+    match remove_record(cx, &channel, request.key, Notify::Always) {
+        Ok(_) => Status::Ok,
+        Err(_) => Status::Error,
     }
-    Status::Ok
 }
 
 /// Removes and counts a record; `false` if there was none.
-pub(super) fn remove_record(cx: &Context, channel: &Channel, key: Key, notify: Notify) -> bool {
-    let removed = channel.update(key, notify, |old| Change::Remove(old.map(<[u8]>::len)));
-    // An error says that the channel itself was removed a moment ago.
-    let Ok(Some(value_bytes)) = removed else { return false };
-    cx.counters.actions.deleted.record(value_bytes);
-    true
+pub(super) fn remove_record(
+    cx: &mut Context,
+    channel: &Channel,
+    key: Key,
+    notify: Notify,
+) -> Result<bool, WriteError> {
+    match cx.change(channel, key, notify, |old| Change::Remove(old.map(<[u8]>::len))) {
+        Ok(Some(value_bytes)) => {
+            cx.counters.actions.deleted.record(value_bytes);
+            Ok(true)
+        }
+        // The channel itself was removed a moment ago.
+        Ok(None) | Err(ChangeError::Closed) => Ok(false),
+        Err(ChangeError::Failed(error)) => Err(error),
+    }
 }
 
 pub(super) fn neo(
@@ -46,10 +56,11 @@ pub(super) fn neo(
     } else {
         match cx.channel_or_create(request.channel) {
             Err(_) => RemoveReply::Error,
-            Ok(channel) if remove_record(cx, &channel, request.key, Notify::IfPresent) => {
-                RemoveReply::Removed
-            }
-            Ok(_) => RemoveReply::NoRecord,
+            Ok(channel) => match remove_record(cx, &channel, request.key, Notify::IfPresent) {
+                Ok(true) => RemoveReply::Removed,
+                Ok(false) => RemoveReply::NoRecord,
+                Err(_) => RemoveReply::Error,
+            },
         }
     };
     reply.write(id, out);

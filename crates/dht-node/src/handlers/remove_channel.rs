@@ -4,11 +4,13 @@ use dht_dump::OsDisk;
 use dht_protocol::legacy::Status;
 use dht_protocol::legacy::requests::RemoveChannel;
 use dht_protocol::neo::{self, Payload, RequestId};
+use dht_storage::{Channel, Sequence};
 use dht_types::ChannelName;
 use neo::requests::RemoveChannelReply;
 
 use super::Outcome;
 use crate::context::{Context, writer};
+use crate::persist::RemoveError;
 use crate::shared::{Settings, Shared};
 
 pub(super) fn legacy(cx: &mut Context, request: &RemoveChannel<'_>, out: &mut Vec<u8>) -> Outcome {
@@ -20,12 +22,30 @@ pub(super) fn legacy(cx: &mut Context, request: &RemoveChannel<'_>, out: &mut Ve
 }
 
 /// Removes the records, and the dump file, so that a restart does not bring them back. `false`: the
-/// records are gone, but the file could not be moved.
-fn remove(cx: &Context, name: &ChannelName) -> bool {
+/// records are gone, but the log could not be told, or the file could not be moved.
+fn remove(cx: &mut Context, name: &ChannelName) -> bool {
     let Shared { store, dumps, settings: Settings { data_dir, .. }, .. } = &*cx.shared;
-    match dumps.remove_channel(&OsDisk, data_dir, store, name) {
+    let (clock, journal) = (cx.clock, &mut cx.journal);
+    if let (Some(journal), Some(channel)) = (journal.as_mut(), store.channel(name))
+        && journal.admits(&channel).is_err()
+    {
+        log::error!("Channel '{name}' is not removed: the log cannot be written");
+        return false;
+    }
+    let log = |channel: Option<&Channel>| match journal {
+        Some(journal) => journal.remove_channel(channel, store.cut(Sequence(0)), clock),
+        None => Ok(()),
+    };
+    match dumps.remove_channel(&OsDisk, data_dir, store, name, log) {
         Ok(()) => true,
-        Err(error) => {
+        Err(RemoveError::NotLogged) => {
+            log::error!(
+                "Channel '{name}' is removed from memory, but the log cannot be written: it may \
+                 come back at the next start. Remove it again when there is room on the disk."
+            );
+            false
+        }
+        Err(RemoveError::Disk(error)) => {
             log::error!(
                 "Channel '{name}' is removed from memory, but its dump file stays and would bring \
                  it back at the next start: {error}. Move it out of {} by hand.",
@@ -37,7 +57,7 @@ fn remove(cx: &Context, name: &ChannelName) -> bool {
 }
 
 pub(super) fn neo(
-    cx: &Context,
+    cx: &mut Context,
     id: RequestId,
     request: &neo::requests::RemoveChannel<'_>,
     out: &mut Vec<u8>,

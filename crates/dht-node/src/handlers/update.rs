@@ -1,18 +1,16 @@
 //! Update, of the neo protocol: read a record, let the client change it, write it back unless
 //! somebody else was faster.
 
-use std::sync::Arc;
-
 use dht_protocol::neo::requests::{
     NewValue, Update, UpdateAction, UpdateMessage, UpdateReply, fnv1a64,
 };
 use dht_protocol::neo::{CloseReason, Payload, RequestId};
-use dht_storage::{Change, Channel, Notify, PutError};
+use dht_storage::{Change, Channel, Notify};
 use dht_types::{ChannelName, Key};
 
 use super::NeoStream;
 use super::remove::remove_record;
-use crate::context::{Context, PUT_TRIES_MAX};
+use crate::context::{ChangeError, Context, PUT_TRIES_MAX};
 
 /// A record was sent; the client says what becomes of it.
 pub(crate) struct UpdateWait {
@@ -75,10 +73,10 @@ impl UpdateWait {
             UpdateMessage::UpdateRecord(new) => write(cx, &self.channel, self.key, new),
             UpdateMessage::LeaveRecord => UpdateReply::Ok,
             UpdateMessage::RemoveRecord => {
-                if let Some(channel) = cx.channel(&self.channel) {
-                    remove_record(cx, &channel, self.key, Notify::IfPresent);
-                }
-                UpdateReply::Ok
+                let channel = cx.channel(&self.channel);
+                let removed =
+                    channel.map(|channel| remove_record(cx, &channel, self.key, Notify::IfPresent));
+                if let Some(Err(_)) = removed { UpdateReply::Error } else { UpdateReply::Ok }
             }
         };
         reply.write(id, out);
@@ -92,22 +90,27 @@ fn write(cx: &mut Context, channel: &str, key: Key, new: &NewValue<'_>) -> Updat
     }
     for _ in 0..PUT_TRIES_MAX {
         let Ok(channel) = cx.channel_or_create(channel) else { return UpdateReply::Error };
-        match compare_and_put(&channel, key, new) {
+        match compare_and_put(cx, &channel, key, new) {
             Ok(true) => {
                 cx.counters.actions.written.record(new.value.len());
                 return UpdateReply::Ok;
             }
             Ok(false) => return UpdateReply::UpdateConflict,
-            Err(PutError::Closed) => {} // Removed a moment ago: the record is gone.
-            Err(PutError::TooBig | PutError::Full) => return UpdateReply::Error,
+            Err(ChangeError::Closed) => {} // Removed a moment ago: the record is gone.
+            Err(ChangeError::Failed(_)) => return UpdateReply::Error,
         }
     }
     UpdateReply::Error
 }
 
 /// `false`: the record is another one by now.
-fn compare_and_put(channel: &Arc<Channel>, key: Key, new: &NewValue<'_>) -> Result<bool, PutError> {
-    channel.update(key, Notify::Always, |old| match old {
+fn compare_and_put(
+    cx: &mut Context,
+    channel: &Channel,
+    key: Key,
+    new: &NewValue<'_>,
+) -> Result<bool, ChangeError> {
+    cx.change(channel, key, Notify::Always, |old| match old {
         Some(value) if fnv1a64(value) != new.original_hash => Change::Keep(false),
         _ => Change::Put(new.value, true),
     })

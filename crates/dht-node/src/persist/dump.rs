@@ -1,8 +1,10 @@
 //! Writes channels into their dump files: one of them, or all at shutdown.
 
+use std::io;
 use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel as queue, sync_channel};
 use std::time::Duration;
 
 use dht_dump::{Disk, DiskError, DumpOptions, DumpWriter, FinishedDump};
@@ -13,11 +15,14 @@ use super::dumps::{Dumps, RunningDump};
 use super::percent::Percent;
 use super::{CHANNELS_LOG, DUMP_LOG};
 use crate::context::{Clock, UnixTime};
+use crate::durability::{Keeper, Level, Position};
 
 /// Records of a step at most. The store holds a lock for at most 64 of them.
-const STEP_RECORDS: usize = 1024;
+const STEP_RECORDS: usize = 2048;
 /// A step takes no more records once it has so many bytes. So it has one record more at most.
-const STEP_BYTES: usize = 128 * 1024;
+const STEP_BYTES: usize = 256 * 1024;
+/// Steps that wait to be written, besides the one that is.
+const STEPS_QUEUED: usize = 2;
 
 /// Where dumps are written, and how.
 pub(crate) struct DumpTarget {
@@ -28,9 +33,31 @@ pub(crate) struct DumpTarget {
     pub(crate) unix_time: UnixTime,
 }
 
+/// Says where the log is when a dump begins.
+#[derive(Clone, Copy)]
+pub(crate) struct LogCut<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) keeper: &'a Keeper,
+}
+
+impl LogCut<'_> {
+    /// Whether every change of a channel is in the log.
+    fn has(&self, channel: &Channel) -> bool {
+        self.keeper.level(channel) > Level::Memory
+    }
+
+    fn position(&self, channel: &Channel) -> Position {
+        Position {
+            incarnation: channel.incarnation(),
+            sequence: self.keeper.cut(self.store),
+            level: self.keeper.level(channel),
+        }
+    }
+}
+
 /// What became of a dump that did not fail.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// It is in its place.
     Dumped,
     /// The channel was removed meanwhile; there is no dump of it.
@@ -42,17 +69,20 @@ pub(super) enum Outcome {
 impl DumpTarget {
     /// Dumps all channels, one after another. A channel that fails does not keep the others from
     /// being dumped. Returns how many failed.
-    pub(crate) fn dump_all(&self, store: &Store, dumps: &Dumps) -> usize {
+    pub(crate) fn dump_all(&self, store: &Store, keeper: Option<&Keeper>, dumps: &Dumps) -> usize {
+        let log = keeper.map(|keeper| LogCut { store, keeper });
         let began = (self.clock)();
         log::info!(target: CHANNELS_LOG, "Closing memory channels");
         let mut failed = 0;
         for channel in store.channels() {
-            let dumped = self.dump(&channel, dumps, &mut |_| ControlFlow::Continue(()));
+            let dumped = self.dump(&channel, log, dumps, &mut |_| ControlFlow::Continue(()));
             if let Err(error) = dumped {
                 failed += 1;
+                let is_logged = log.is_some_and(|log| log.has(&channel));
+                let fate = if is_logged { "in the log only" } else { "lost" };
                 log::error!(
                     target: DUMP_LOG,
-                    "Channel '{}' was not dumped, its records since the last dump are lost: \
+                    "Channel '{}' was not dumped, its records since the last dump are {fate}: \
                      {error}. The dump before, if there was one, is unchanged.",
                     channel.name()
                 );
@@ -63,17 +93,19 @@ impl DumpTarget {
         failed
     }
 
-    /// Dumps a channel. `rest` is called after each step with the time that the step took; it may
-    /// sleep, or have the dump stopped. An error is recorded in `dumps`, but not logged.
-    pub(super) fn dump(
+    /// Dumps a channel. `rest` is called after each step with the time that it took to read from
+    /// the store; it may sleep, or have the dump stopped. An error is recorded in `dumps`, but not
+    /// logged.
+    pub(crate) fn dump(
         &self,
         channel: &Channel,
+        log: Option<LogCut<'_>>,
         dumps: &Dumps,
         rest: &mut dyn FnMut(Duration) -> ControlFlow<()>,
     ) -> Result<Outcome, DiskError> {
         let (name, began) = (channel.name(), (self.clock)());
         log::info!(target: DUMP_LOG, "Dumping channel '{name}' to disk");
-        let outcome = self.write(channel, dumps, rest);
+        let outcome = self.write(channel, log, dumps, rest);
         let finished = match outcome.inspect_err(|error| dumps.has_failed(channel, error))? {
             (Outcome::Dumped, Some(finished)) => finished,
             (outcome, _) => {
@@ -82,6 +114,9 @@ impl DumpTarget {
             }
         };
         let took = (self.clock)().saturating_duration_since(began).as_secs_f64();
+        if finished.direct_was_refused {
+            dumps.direct_io_is_refused(&self.dir);
+        }
         tell(channel, &finished, took);
         Ok(Outcome::Dumped)
     }
@@ -89,52 +124,104 @@ impl DumpTarget {
     fn write(
         &self,
         channel: &Channel,
+        log: Option<LogCut<'_>>,
         dumps: &Dumps,
         rest: &mut dyn FnMut(Duration) -> ControlFlow<()>,
     ) -> Result<(Outcome, Option<FinishedDump>), DiskError> {
         let running = dumps.begin(channel.name(), (self.clock)());
         let mut dump = DumpWriter::create(&self.disk, &self.dir, channel.name(), self.options)?;
-        let outcome = self.records(channel, &mut dump, &running, rest)?;
+        // Before the scan: what is changed from here on may be missing in the dump.
+        let position = log.map(|log| log.position(channel));
+        if let Some(position) = position {
+            dump.set_log_position(position.to_text());
+        }
+        let (outcome, dump) = self.records(channel, dump, &running, rest)?;
         if outcome != Outcome::Dumped {
             return Ok((outcome, None));
         }
         let completed = dump.complete()?;
         running.progressed((self.clock)());
-        match dumps.commit(channel, completed, (self.unix_time)())? {
+        let sequence = position.map(|position| position.sequence);
+        match dumps.commit(channel, completed, (self.unix_time)(), sequence)? {
             None => Ok((Outcome::Removed, None)),
             finished => Ok((Outcome::Dumped, finished)),
         }
     }
 
-    /// Writes all records, step by step.
+    /// Writes all records, step by step: this thread reads them from the store while another one
+    /// writes those of the step before. Gives the dump back when all that was read is in it.
     fn records(
         &self,
         channel: &Channel,
-        dump: &mut DumpWriter,
+        dump: DumpWriter,
         running: &RunningDump<'_>,
         rest: &mut dyn FnMut(Duration) -> ControlFlow<()>,
-    ) -> Result<Outcome, DiskError> {
+    ) -> Result<(Outcome, DumpWriter), DiskError> {
+        let (filled, steps) = sync_channel(STEPS_QUEUED);
+        let (back, emptied) = queue();
+        std::thread::scope(|scope| {
+            let writer = std::thread::Builder::new().name("dump-writer".to_owned());
+            let writer = writer.spawn_scoped(scope, move || write_all(dump, &steps, &back));
+            let writer = writer.map_err(|source| self.no_thread(source))?;
+            let outcome = self.read_all(channel, (filled, &emptied), running, rest);
+            // A panic there goes on here.
+            let dump = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+            Ok((outcome, dump))
+        })
+    }
+
+    fn no_thread(&self, source: io::Error) -> DiskError {
+        DiskError { action: "start a thread to write to", path: self.dir.clone(), source }
+    }
+
+    /// Reads all records, until they are to be no more, or the writer has failed.
+    fn read_all(
+        &self,
+        channel: &Channel,
+        (filled, emptied): (SyncSender<Step>, &Receiver<Step>),
+        running: &RunningDump<'_>,
+        rest: &mut dyn FnMut(Duration) -> ControlFlow<()>,
+    ) -> Outcome {
         let mut percent = Percent::new(channel.name(), channel.usage().records, self.clock);
-        let mut step = Step::default();
-        let mut cursor = Some(Cursor::START);
+        let (mut cursor, mut read) = (Some(Cursor::START), 0);
         while let Some(from) = cursor {
+            let mut step = emptied.try_recv().unwrap_or_default();
             let began = (self.clock)();
             cursor = step.copy(channel, from);
-            for (key, value) in step.records() {
-                percent.reached(dump.totals().records);
-                dump.record(key, value)?;
+            let reading = (self.clock)().saturating_duration_since(began);
+            for _ in &step.heads {
+                read += 1;
+                percent.reached(read);
             }
-            let now = (self.clock)();
-            running.progressed(now);
+            if filled.send(step).is_err() {
+                break; // It says why.
+            }
+            running.progressed((self.clock)());
             if channel.is_removed() {
-                return Ok(Outcome::Removed);
+                return Outcome::Removed;
             }
-            if rest(now.saturating_duration_since(began)).is_break() {
-                return Ok(Outcome::Stopped);
+            if rest(reading).is_break() {
+                return Outcome::Stopped;
             }
         }
-        Ok(Outcome::Dumped)
+        Outcome::Dumped
     }
+}
+
+/// Writes step after step, until no more come.
+fn write_all(
+    mut dump: DumpWriter,
+    steps: &Receiver<Step>,
+    back: &Sender<Step>,
+) -> Result<DumpWriter, DiskError> {
+    for step in steps {
+        for (key, value) in step.records() {
+            dump.record(key, value)?;
+        }
+        // The reader may be done already.
+        let _ = back.send(step);
+    }
+    Ok(dump)
 }
 
 fn tell(channel: &Channel, finished: &FinishedDump, took: f64) {

@@ -7,8 +7,8 @@
 //! ```
 //!
 //! It must not be felt: it copies a few records under a lock and writes them without one, rests
-//! after each step as long as the step took, and leaves the processor to the workers where the
-//! system knows priorities of threads.
+//! after each step half as long as it has read from the store, and leaves the processor to the
+//! workers where the system knows priorities of threads.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -19,13 +19,17 @@ use std::time::Duration;
 use dht_storage::Store;
 
 use super::DUMP_LOG;
-use super::dump::{DumpTarget, Outcome};
+use super::dump::{DumpTarget, LogCut, Outcome};
 use super::dumps::Dumps;
 use super::schedule::{Schedule, Turn};
+use crate::durability::Keeper;
 use crate::shared::Shared;
 
-/// Longest rest after a step. A step that takes longer was waiting for the disk, not working.
+/// Longest rest after a step. Reading that takes longer was waiting for the processor.
 const REST_MAX: Duration = Duration::from_millis(10);
+
+/// How often to look whether the log has grown so much that a round of dumps is due.
+const LOOK_AT_LOG: Duration = Duration::from_secs(1);
 
 /// The thread. It ends with [`Dumper::stop`].
 pub(crate) struct Dumper {
@@ -45,8 +49,9 @@ impl Dumper {
         let thread = std::thread::Builder::new().name("dumper".to_owned()).spawn(move || {
             let mut guard = TellOfPanic { dumps: &shared.dumps, ended: false };
             yield_to_workers();
-            let Shared { store, dumps, .. } = &*shared;
-            let duty = Duty { store, dumps, target: &target, stop: &stopped };
+            let Shared { store, dumps, keeper, .. } = &*shared;
+            let keeper = keeper.as_deref();
+            let duty = Duty { store, dumps, keeper, target: &target, stop: &stopped };
             duty.run(&mut schedule);
             guard.ended = true;
         })?;
@@ -66,6 +71,7 @@ impl Dumper {
 struct Duty<'a> {
     store: &'a Store,
     dumps: &'a Dumps,
+    keeper: Option<&'a Keeper>,
     target: &'a DumpTarget,
     stop: &'a Stop,
 }
@@ -95,17 +101,38 @@ impl Duty<'_> {
     /// Does what the schedule says.
     fn turn(&self, schedule: &mut Schedule) -> Next {
         let now = (self.target.clock)();
-        let channels = || self.store.channels().iter().map(|c| c.name().clone()).collect();
+        if !schedule.is_in_round() && self.keeper.is_some_and(|log| log.take_round(self.store)) {
+            log::info!(target: DUMP_LOG, "Dumping all channels now, so that the log can go");
+            schedule.begin_round(now);
+        }
+        let channels = || {
+            if let Some(log) = self.keeper {
+                log.round_begins(self.store);
+            }
+            self.store.channels().iter().map(|c| c.name().clone()).collect()
+        };
         let name = match schedule.turn(now, channels) {
-            Turn::WaitUntil(at) => return Next::Sleep(at.saturating_duration_since(now)),
+            Turn::WaitUntil(at) => {
+                let time = at.saturating_duration_since(now);
+                let time = if self.keeper.is_some() { time.min(LOOK_AT_LOG) } else { time };
+                return Next::Sleep(time);
+            }
             Turn::Dump(name) => name,
         };
         let Some(channel) = self.store.channel(&name) else {
             return Next::Turn; // It was removed since the round began.
         };
-        let mut rest = |worked: Duration| self.stop.wait(worked.min(REST_MAX));
-        match self.target.dump(&channel, self.dumps, &mut rest) {
-            Ok(Outcome::Dumped | Outcome::Removed) => Next::Turn,
+        let log = self.keeper.map(|keeper| LogCut { store: self.store, keeper });
+        let mut rest = |worked: Duration| self.stop.wait((worked / 2).min(REST_MAX));
+        match self.target.dump(&channel, log, self.dumps, &mut rest) {
+            Ok(Outcome::Dumped | Outcome::Removed) => {
+                if let Some(log) = self.keeper
+                    && !schedule.is_in_round()
+                {
+                    log.dumped(self.store, |channel| self.dumps.positions(channel.name()));
+                }
+                Next::Turn
+            }
             Ok(Outcome::Stopped) => Next::End,
             Err(error) => {
                 log::error!(

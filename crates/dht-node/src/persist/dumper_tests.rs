@@ -16,6 +16,7 @@ use dht_testkit::for_seeds;
 use dht_types::{ChannelName, Key};
 
 use super::*;
+use crate::persist::RemoveError;
 
 const DATA: &str = "/data";
 const DEADLINE: Duration = Duration::from_secs(600);
@@ -98,7 +99,7 @@ impl Bench {
     /// One turn of the thread.
     fn turn(&mut self) -> Next {
         let Self { store, dumps, target, stop, schedule, .. } = self;
-        Duty { store, dumps, target, stop }.turn(schedule)
+        Duty { store, dumps, keeper: None, target, stop }.turn(schedule)
     }
 
     /// Turns until there is nothing to do; returns for how many seconds.
@@ -117,7 +118,7 @@ impl Bench {
     }
 
     fn health(&self) -> Vec<String> {
-        let text = self.dumps.health(&self.store, clock(), unix_time());
+        let text = self.dumps.health(&self.store, None, clock(), unix_time());
         text.lines().map(str::to_owned).collect()
     }
 
@@ -134,7 +135,11 @@ impl Bench {
 
     fn remove(&self, channel: &str) -> Result<(), dht_dump::DiskError> {
         let Self { memory, store, dumps, .. } = self;
-        dumps.remove_channel(memory, Path::new(DATA), store, &name(channel))
+        match dumps.remove_channel(memory, Path::new(DATA), store, &name(channel), |_| Ok(())) {
+            Err(RemoveError::Disk(error)) => Err(error),
+            Err(RemoveError::NotLogged) => unreachable!("the log is willing"),
+            Ok(()) => Ok(()),
+        }
     }
 
     /// A dump that is whole, but not in its place.
@@ -265,7 +270,7 @@ fn a_dump_is_given_up_when_the_node_stops() {
     assert_eq!(bench.turn(), Next::End);
     assert_eq!(bench.dumped("ch"), [(1, b"old".to_vec())]);
     assert_eq!(bench.names(), before, "no litter");
-    assert_eq!(bench.target.dump_all(&bench.store, &bench.dumps), 0);
+    assert_eq!(bench.target.dump_all(&bench.store, None, &bench.dumps), 0);
     assert_eq!(bench.dumped("ch"), [(1, b"new".to_vec())]);
 }
 
@@ -278,7 +283,7 @@ fn a_channel_that_is_removed_while_it_is_dumped_does_not_come_back() {
         bench.put("ch", key, b"new");
     }
     let channel = bench.channel("ch");
-    let outcome = bench.target.dump(&channel, &bench.dumps, &mut |_| {
+    let outcome = bench.target.dump(&channel, None, &bench.dumps, &mut |_| {
         bench.remove("ch").unwrap();
         ControlFlow::Continue(())
     });
@@ -306,14 +311,14 @@ fn no_crash_brings_a_removed_channel_back() {
         for dead_from_call in 0.. {
             let bench = Bench::new();
             bench.put("ch", 1, b"value");
-            assert_eq!(bench.target.dump_all(&bench.store, &bench.dumps), 0);
+            assert_eq!(bench.target.dump_all(&bench.store, None, &bench.dumps), 0);
             let channel = bench.channel("ch");
             let faults = Faults { dead_from_call: Some(dead_from_call), ..Faults::default() };
             bench.memory.set_faults(faults);
             let completed = bench.completed("ch");
             let commit = |completed| {
                 let Ok(dump) = completed else { return true };
-                let committed = bench.dumps.commit(&channel, dump, unix_time());
+                let committed = bench.dumps.commit(&channel, dump, unix_time(), None);
                 committed.is_ok_and(|committed| committed.is_some())
             };
             let removed = if commit_first {
@@ -347,7 +352,7 @@ fn dumps_and_removals_may_meet_anywhere() {
         let channel = bench.channel("ch");
         std::thread::scope(|scope| {
             let dump = scope.spawn(|| {
-                bench.target.dump(&channel, &bench.dumps, &mut |_| ControlFlow::Continue(()))
+                bench.target.dump(&channel, None, &bench.dumps, &mut |_| ControlFlow::Continue(()))
             });
             bench.remove("ch").unwrap();
             assert_ne!(dump.join().unwrap().unwrap(), Outcome::Stopped);
@@ -438,7 +443,7 @@ fn a_stalled_dump_is_found_and_disturbs_no_removal() {
     let channel = bench.channel("stuck");
     std::thread::scope(|scope| {
         let dump = scope.spawn(|| {
-            bench.target.dump(&channel, &bench.dumps, &mut |_| ControlFlow::Continue(()))
+            bench.target.dump(&channel, None, &bench.dumps, &mut |_| ControlFlow::Continue(()))
         });
         let go_on = blockades.recv().unwrap();
         // The dump has a clock of its own, which started later than that of this thread by less
@@ -446,7 +451,7 @@ fn a_stalled_dump_is_found_and_disturbs_no_removal() {
         let after = |seconds| {
             let now = clock() + Duration::from_secs(seconds);
             bench.dumps.look(now);
-            bench.dumps.health(&bench.store, now, unix_time())
+            bench.dumps.health(&bench.store, None, now, unix_time())
         };
         assert!(after(500).starts_with("ok\n"));
         let stalled = after(800);

@@ -23,6 +23,7 @@ use dht_storage::{Channel, Store};
 use dht_types::ChannelName;
 
 use super::DUMP_LOG;
+use crate::durability::NotLogged;
 
 /// Shared by the threads that dump, those that remove channels, and the one that tells of it.
 #[derive(Debug)]
@@ -34,6 +35,8 @@ pub(crate) struct Dumps {
     deadline: Duration,
     /// The thread that dumps periodically has failed.
     dumper_failed: AtomicBool,
+    /// The log was told that the file system refuses direct I/O.
+    told_of_direct_io: AtomicBool,
 }
 
 /// How it stands with the dumps of a channel.
@@ -42,6 +45,33 @@ struct Standing {
     last_good: Option<GoodDump>,
     /// Why the last try failed; none if it went well.
     last_error: Option<String>,
+    positions: Positions,
+}
+
+/// Where the log was when dumps of a channel began.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Positions {
+    /// The last good dump.
+    pub(crate) latest: Option<u64>,
+    /// The one before, which is the backup.
+    pub(crate) before: Option<u64>,
+}
+
+/// Why a channel was not removed with all that belongs to it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RemoveError {
+    /// The log was not told: it may bring the channel back.
+    #[error("the log cannot be written")]
+    NotLogged,
+    /// Its dump could not be moved away.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+}
+
+impl From<NotLogged> for RemoveError {
+    fn from(_: NotLogged) -> Self {
+        Self::NotLogged
+    }
 }
 
 /// A dump that is in its place.
@@ -76,13 +106,25 @@ impl Dumps {
             running: Mutex::new(None),
             deadline,
             dumper_failed: AtomicBool::new(false),
+            told_of_direct_io: AtomicBool::new(false),
         }
     }
 
     /// Tells of a dump that is there.
     pub(crate) fn is_good(&self, name: &ChannelName, dump: GoodDump) {
-        let standing = Standing { last_good: Some(dump), last_error: None };
-        lock(&self.channels).insert(name.clone(), standing);
+        let mut channels = lock(&self.channels);
+        let standing = channels.entry(name.clone()).or_default();
+        (standing.last_good, standing.last_error) = (Some(dump), None);
+    }
+
+    /// Tells where the log was when the dumps that are there began.
+    pub(crate) fn has_positions(&self, name: &ChannelName, positions: Positions) {
+        lock(&self.channels).entry(name.clone()).or_default().positions = positions;
+    }
+
+    /// Where the log was when dumps of a channel began.
+    pub(crate) fn positions(&self, name: &ChannelName) -> Positions {
+        lock(&self.channels).get(name).map(|standing| standing.positions).unwrap_or_default()
     }
 
     /// Tells that a channel could not be dumped.
@@ -100,12 +142,25 @@ impl Dumps {
         self.dumper_failed.store(true, Relaxed);
     }
 
+    /// Tells the log, once, that the file system refuses direct I/O.
+    pub(super) fn direct_io_is_refused(&self, dir: &Path) {
+        if !self.told_of_direct_io.swap(true, Relaxed) {
+            log::info!(
+                target: DUMP_LOG,
+                "The file system of '{}' refuses direct I/O: dumps go through the page cache \
+                 ([Options_Memory] disable_direct_io = true asks for that)",
+                dir.display()
+            );
+        }
+    }
+
     /// Puts a dump in its place, unless its channel was removed: then it is dropped.
     pub(super) fn commit(
         &self,
         channel: &Channel,
         dump: CompletedDump,
         unix_time: u64,
+        position: Option<u64>,
     ) -> Result<Option<FinishedDump>, DiskError> {
         let _gate = lock(&self.gate);
         if channel.is_removed() {
@@ -113,23 +168,32 @@ impl Dumps {
         }
         let finished = dump.commit()?;
         let FinishedDump { records, file_bytes, .. } = finished;
-        self.is_good(channel.name(), GoodDump { unix_time, records, file_bytes });
+        let name = channel.name();
+        self.is_good(name, GoodDump { unix_time, records, file_bytes });
+        let Positions { latest, before } = self.positions(name);
+        // Without a new backup, the old one is what there is to fall back to.
+        let before = if finished.backup_error.is_none() { latest } else { before };
+        self.has_positions(name, Positions { latest: position, before });
         Ok(Some(finished))
     }
 
     /// Removes a channel with its records and its dump, so that a restart does not bring it back.
-    /// On an error the records are gone, but the dump is where it was.
+    /// `log` is told once its records are gone. On an error they are, but the dump is where it was.
     pub(crate) fn remove_channel(
         &self,
         disk: &dyn Disk,
         dir: &Path,
         store: &Store,
         name: &ChannelName,
-    ) -> Result<(), DiskError> {
+        log: impl FnOnce(Option<&Channel>) -> Result<(), NotLogged>,
+    ) -> Result<(), RemoveError> {
         let _gate = lock(&self.gate);
+        let channel = store.channel(name);
         store.remove_channel(name);
         lock(&self.channels).remove(name);
-        dht_dump::move_to_deleted(disk, dir, name)
+        // Before the dump goes: a crash in between must not leave the log's part of it alone.
+        log(channel.as_deref())?;
+        Ok(dht_dump::move_to_deleted(disk, dir, name)?)
     }
 
     /// A dump begins.
@@ -169,13 +233,20 @@ impl Dumps {
     }
 
     /// The answer to the command `health`: a line on the whole, then one for each channel.
+    /// `trouble`: what is wrong with the log.
     ///
     /// ```text
     /// degraded 1 failed, 0 stalled
     /// NAME SECONDS-SINCE-THE-LAST-GOOD-DUMP RECORDS BYTES none
     /// NAME never 0 0 REASON ...
     /// ```
-    pub(crate) fn health(&self, store: &Store, now: Instant, unix_time: u64) -> String {
+    pub(crate) fn health(
+        &self,
+        store: &Store,
+        trouble: Option<String>,
+        now: Instant,
+        unix_time: u64,
+    ) -> String {
         let running = lock(&self.running);
         let stalled = running.as_ref().and_then(|running| {
             Some((&running.channel, self.stalled_for(running, now)?.as_secs()))
@@ -200,7 +271,9 @@ impl Dumps {
             write.expect("a string takes everything");
         }
         let stalled = usize::from(stalled.is_some());
-        let overall = if self.dumper_failed.load(Relaxed) {
+        let overall = if let Some(trouble) = trouble {
+            format!("degraded {}", trouble.replace(['\n', '\r'], " "))
+        } else if self.dumper_failed.load(Relaxed) {
             "degraded the thread that dumps has failed, see the log".to_owned()
         } else if failed + stalled > 0 {
             format!("degraded {failed} failed, {stalled} stalled")

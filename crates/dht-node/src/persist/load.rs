@@ -1,20 +1,47 @@
-//! Loads every dump file of the data directory. The node does not listen before this is done.
+//! Loads every channel from its dump file, or from what is left of it. The node does not listen
+//! before this is done.
+//!
+//! ```text
+//! load_all       what lies in the folder; each channel to a thread, the large ones with helpers
+//!   channel.rs     a channel: its dump, or its backup instead, and what is lost then
+//!     file.rs        a file: which of its records are taken
+//!       fill.rs        records into the store, several threads for a large file
+//!     loss.rs        what is lost, for people
+//!   progress.rs    how far it is
+//! load_all       nothing lost that was not accepted? then damaged files are set aside
+//! ```
+//!
+//! Nothing is changed on the disk before it is clear that the node may start.
 //!
 //! Source: spec `node` 12.4 for what is loaded, skipped and refused, 8.2 for the log lines.
 
-use std::path::Path;
+mod channel;
+mod file;
+mod fill;
+mod loss;
+mod progress;
 
-use dht_daemon::fatal;
-use dht_dump::{
-    Beside, Disk, DiskError, DumpReader, Entry, Found, FoundKind, TcmError, dump_path, scan_dir,
-};
-use dht_storage::{Notify, PutError, Store};
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use dht_dump::{Disk, DiskError, Found, FoundKind, LogPosition, scan_dir};
+use dht_storage::{PutError, Store};
 use dht_types::{ChannelName, HashRange, Key};
 
-use super::dumps::{Dumps, GoodDump};
-use super::percent::Percent;
+use self::channel::ChannelLoad;
+use self::loss::Loss;
+use self::progress::Progress;
+use super::dumps::Dumps;
 use super::{CHANNELS_LOG, DUMP_LOG};
-use crate::context::Clock;
+use crate::context::{Clock, UnixTime};
+
+/// A file of so many bytes is loaded with several threads.
+const LARGE_BYTES: u64 = 8 << 20;
+/// Threads that put the records of one large file; reading it takes another one, which is busy
+/// for a fraction of the time with few of them, and hardly faster than so many.
+const THREADS_PER_FILE_MAX: usize = 8;
 
 /// What happens to a record in a dump file that is outside the node's hash range.
 /// Source: spec `node` 3.3, `allow_out_of_range`.
@@ -41,7 +68,40 @@ pub(crate) struct LoadOptions {
     /// Start although a dump file is damaged: keep the file under another name and the records
     /// that could be read.
     pub(crate) accept_damaged: bool,
+    /// Threads that load, at least 1.
+    pub(crate) threads: usize,
     pub(crate) clock: Clock,
+    pub(crate) unix_time: UnixTime,
+}
+
+/// Whether the log holds every change of a channel since a position, or, without one, since the
+/// channel began. Without a log it never does.
+pub(crate) type LogHolds<'a> = &'a (dyn Fn(&ChannelName, Option<&LogPosition>) -> bool + Sync);
+
+/// What a channel was loaded from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// Its dump.
+    Dump,
+    /// The backup, because the dump is damaged or missing.
+    Backup,
+    /// The records of a damaged dump that could be read: there is no backup, and whoever started
+    /// the node accepts it.
+    DamagedDump,
+    /// Nothing: the log has all of it.
+    Nothing,
+}
+
+/// A channel that is in the store now.
+#[derive(Debug)]
+pub(crate) struct LoadedChannel {
+    pub(crate) name: ChannelName,
+    pub(crate) origin: Origin,
+    /// Where the log was when the dump or backup began: what is behind it is to be replayed. None
+    /// if the file does not tell, as one of another program.
+    pub(crate) log_position: Option<LogPosition>,
+    /// What is lost, and was accepted.
+    pub(crate) loss: Option<Loss>,
 }
 
 /// Why the node cannot start with what is in its data directory.
@@ -50,19 +110,13 @@ pub(crate) enum LoadError {
     /// The folder or a file could not be read or moved.
     #[error(transparent)]
     Disk(#[from] DiskError),
-    /// A dump file is cut short or unreadable.
+    /// Records would be lost.
     #[error(
-        "dump file '{file}' is damaged: {source}. Nothing was changed. Restore the file from \
-         '{file}.backup' if there is one, or from another backup, or start with \
-         --accept-damaged to keep it under another name and go on with the records that \
-         can be read"
+        "{}. Nothing was changed. Restore the file from another backup, or start with \
+         --accept-damaged to accept this: a damaged file is then kept under another name",
+        list(.0)
     )]
-    Damaged {
-        /// The file's path.
-        file: String,
-        /// What is wrong, and at which offset.
-        source: TcmError,
-    },
+    WouldLose(Vec<Loss>),
     /// A record out of range, and the configuration says that this is fatal.
     #[error(
         "dump file of channel '{channel}' has key {key} outside the node's hash range {range}, and \
@@ -103,286 +157,180 @@ pub(crate) enum LoadError {
     TooManyChannels(ChannelName),
 }
 
-/// Loads all dump files of `dir` into `store`, and tells `dumps` of those that are good.
+fn list(losses: &[Loss]) -> String {
+    losses.iter().map(ToString::to_string).collect::<Vec<_>>().join(". ")
+}
+
+/// Loads all channels of `dir` into `store`, and tells `dumps` of the files that are good.
+///
+/// What a channel cannot get from its dump, it gets from its backup if the log has the rest; else
+/// this is an error, unless the options accept it. All such channels are in the error.
 pub(crate) fn load_all(
     disk: &dyn Disk,
     dir: &Path,
     store: &Store,
     dumps: &Dumps,
     options: &LoadOptions,
-) -> Result<(), LoadError> {
+    log_holds: LogHolds<'_>,
+) -> Result<Vec<LoadedChannel>, LoadError> {
     let began = (options.clock)();
     log::info!(target: CHANNELS_LOG, "Scanning {} for memory files", dir.display());
-    for found in scan_dir(disk, dir)? {
-        let name = found.name.to_string_lossy();
-        match &found.kind {
-            FoundKind::Dump(channel) => {
-                Load::new(store, channel, options).run(disk, dir, &found, dumps)?;
+    let jobs = jobs(scan_dir(disk, dir)?, dir);
+    let total_bytes = jobs.iter().map(Job::bytes).sum();
+    let progress = Progress::begin(total_bytes);
+    let load = ChannelLoad { disk, dir, store, dumps, options, progress: &progress, log_holds };
+    let ends = run_all(&jobs, options.threads, |job, threads| load.run(job, threads))?;
+    drop(progress);
+    let mut set_aside = Vec::new();
+    let (mut loaded, mut refused) = (Vec::new(), Vec::new());
+    for end in ends {
+        match end {
+            ChannelEnd::Loaded { channel, damaged } => {
+                set_aside.extend(damaged);
+                loaded.push(channel);
             }
-            FoundKind::Subdirectory => log::warn!(
-                target: DUMP_LOG,
-                "Ignoring subdirectory '{name}' in data directory {}", dir.display()
-            ),
-            FoundKind::Empty => log::warn!(
-                target: DUMP_LOG,
-                "File {name} in data directory {} is empty", dir.display()
-            ),
-            FoundKind::Unfinished => log::warn!(
-                target: DUMP_LOG,
-                "{name}: Unfinished dump file found while scanning directory '{}', the program was \
-                 probably restarted uncleanly and data might be old",
-                dir.display()
-            ),
-            FoundKind::InvalidName(error) => log::warn!(
-                target: DUMP_LOG,
-                "{name}: Ignoring file while scanning directory '{}': {error}", dir.display()
-            ),
-            FoundKind::Backup(_) | FoundKind::NoSuffix => log::warn!(
-                target: DUMP_LOG,
-                "{name}: Ignoring file while scanning directory '{}' (no '.tcm' suffix)",
-                dir.display()
-            ),
+            ChannelEnd::NotThere => {}
+            ChannelEnd::Refused(loss) => refused.push(loss),
         }
+    }
+    if !refused.is_empty() {
+        return Err(LoadError::WouldLose(refused));
+    }
+    // The backup is not replaced by a damaged dump when the next one is written.
+    for name in set_aside {
+        let aside = dht_dump::quarantine(disk, dir, &name)?;
+        let name = dir.join(name);
+        log::error!(
+            target: DUMP_LOG,
+            "The damaged file '{}' is kept as '{}'", name.display(), aside.display()
+        );
     }
     let took = (options.clock)().saturating_duration_since(began).as_secs_f64();
     log::info!(
         target: CHANNELS_LOG,
         "Finished scanning {} for memory files, took {took:.2}s", dir.display()
     );
-    Ok(())
+    Ok(loaded)
 }
 
-/// The loading of one channel.
-struct Load<'a> {
-    store: &'a Store,
-    channel: &'a ChannelName,
-    options: &'a LoadOptions,
-    /// Records read, of whatever kind.
-    read: u64,
-    out_of_range: u64,
-    bad_keys: u64,
-    empty: u64,
-    /// The dump was written by a node of ours: its manifest belongs to it.
-    is_ours: bool,
+/// The files of a channel.
+struct Job {
+    channel: ChannelName,
+    dump: Option<Found>,
+    backup: Option<Found>,
 }
 
-impl<'a> Load<'a> {
-    const fn new(store: &'a Store, channel: &'a ChannelName, options: &'a LoadOptions) -> Self {
-        Self {
-            store,
-            channel,
-            options,
-            read: 0,
-            out_of_range: 0,
-            bad_keys: 0,
-            empty: 0,
-            is_ours: false,
+/// What came of a channel.
+enum ChannelEnd {
+    /// It is in the store. The file of this name is to be set aside.
+    Loaded { channel: LoadedChannel, damaged: Option<OsString> },
+    /// There is no such channel, and nobody misses it.
+    NotThere,
+    /// Something would be lost.
+    Refused(Loss),
+}
+
+impl Job {
+    /// Length of the file that is loaded first.
+    fn bytes(&self) -> u64 {
+        self.dump.as_ref().or(self.backup.as_ref()).map_or(0, |found| found.file_bytes)
+    }
+}
+
+/// The channels that there are files of; of everything else the log is told.
+fn jobs(found: Vec<Found>, dir: &Path) -> Vec<Job> {
+    let mut jobs: BTreeMap<ChannelName, Job> = BTreeMap::new();
+    let mut job = |channel: &ChannelName, add: &dyn Fn(&mut Job)| {
+        let new = || Job { channel: channel.clone(), dump: None, backup: None };
+        add(jobs.entry(channel.clone()).or_insert_with(new));
+    };
+    for found in found {
+        match &found.kind {
+            FoundKind::Dump(channel) => job(channel, &|job| job.dump = Some(found.clone())),
+            FoundKind::Backup(channel) => job(channel, &|job| job.backup = Some(found.clone())),
+            kind => tell_of_other(kind, &found.name.to_string_lossy(), dir),
         }
     }
+    jobs.into_values().collect()
+}
 
-    fn run(
-        mut self,
-        disk: &dyn Disk,
-        dir: &Path,
-        found: &Found,
-        dumps: &Dumps,
-    ) -> Result<(), LoadError> {
-        let (name, clock) = (self.channel, self.options.clock);
-        let began = clock();
-        log::info!(target: DUMP_LOG, "Loading channel '{name}' from disk");
-        let path = dump_path(dir, name);
-        let bytes_read = match self.records(disk, &path, found.file_bytes) {
-            Ok((bytes_read, unix_time)) => {
-                let (records, file_bytes) = (self.read, found.file_bytes);
-                dumps.is_good(name, GoodDump { unix_time, records, file_bytes });
-                bytes_read
-            }
-            Err(Stop::Refused(error)) => return Err(error),
-            Err(Stop::Damaged(TcmError::Unsupported { version })) => {
-                log::warn!(
-                    target: DUMP_LOG,
-                    "{}: Dump file with unsupported version ({version}) found while scanning \
-                     directory '{}'. Ignoring file.",
-                    found.name.to_string_lossy(),
-                    dir.display()
-                );
-                return Ok(());
-            }
-            Err(Stop::Damaged(source)) if self.options.accept_damaged => {
-                let aside = dht_dump::quarantine(disk, dir, &found.name)?;
-                log::error!(
-                    target: DUMP_LOG,
-                    "Dump file '{}' is damaged: {source}. It is kept as '{}'; channel '{name}' \
-                     starts with {}.",
-                    path.display(),
-                    aside.display(),
-                    match source {
-                        TcmError::Checksum { .. } => "all of its records, some of them wrong",
-                        _ => "the records before the damage",
-                    }
-                );
-                found.file_bytes
-            }
-            Err(Stop::Damaged(source)) => {
-                return Err(LoadError::Damaged { file: path.display().to_string(), source });
-            }
-        };
-        self.summary();
-        let took = clock().saturating_duration_since(began).as_secs_f64();
-        log::trace!(target: DUMP_LOG, "Loaded channel '{name}' in {took:.2}s");
-        let records = self.store.channel(name).map_or(0, |channel| channel.usage().records);
-        log::info!(
+fn tell_of_other(kind: &FoundKind, name: &str, dir: &Path) {
+    let dir = dir.display();
+    match kind {
+        FoundKind::Dump(_) | FoundKind::Backup(_) => {}
+        FoundKind::Subdirectory => log::warn!(
             target: DUMP_LOG,
-            "Finished loading channel '{name}' from disk, took {took:.2}s, read {bytes_read} bytes \
-             (file size including padding is {} bytes), {records} records in channel",
-            found.file_bytes
-        );
-        Ok(())
-    }
-
-    /// Reads the file to its end. Returns how many of its bytes were of use, and when it was
-    /// written, in seconds since 1970.
-    fn records(
-        &mut self,
-        disk: &dyn Disk,
-        path: &Path,
-        file_bytes: u64,
-    ) -> Result<(u64, u64), Stop> {
-        let mut reader = DumpReader::open(disk, path).map_err(Stop::Damaged)?;
-        self.tell_of_manifest(reader.beside());
-        self.is_ours = matches!(reader.beside(), Beside::Manifest(_));
-        let channel = self.store.channel_or_create(self.channel);
-        let channel =
-            channel.map_err(|_| Stop::Refused(LoadError::TooManyChannels(self.channel.clone())))?;
-        let mut percent = Percent::new(self.channel, file_bytes, self.options.clock);
-        loop {
-            percent.reached(reader.offset());
-            let (key, value) = match reader.next().map_err(Stop::Damaged)? {
-                None => break,
-                Some(Entry::Record { key, value }) => (key, value),
-                Some(Entry::BadKey { bytes, .. }) => {
-                    self.bad_key(bytes);
-                    continue;
-                }
-            };
-            if self.accept(key, value).map_err(Stop::Refused)? {
-                channel.put(key, value, Notify::No).map_err(|source| {
-                    Stop::Refused(LoadError::NoRoom { channel: self.channel.clone(), source })
-                })?;
-            }
-        }
-        let (offset, modified_ns) = (reader.offset(), reader.identity().modified_ns);
-        reader.verify().map_err(Stop::Damaged)?;
-        Ok((offset, u64::try_from(modified_ns / 1_000_000_000).unwrap_or(0)))
-    }
-
-    fn tell_of_manifest(&self, beside: &Beside) {
-        let why = match beside {
-            Beside::Manifest(_) | Beside::Nothing => return,
-            Beside::OfAnotherFile => "it speaks of another file".to_owned(),
-            Beside::Unusable(error) => error.to_string(),
-        };
-        log::warn!(
+            "Ignoring subdirectory '{name}' in data directory {dir}"
+        ),
+        FoundKind::Empty => log::warn!(
             target: DUMP_LOG,
-            "The manifest beside the dump of channel '{}' is of no use: {why}. The dump is loaded \
-             without it, as one of another program is.",
-            self.channel
-        );
-    }
-
-    fn bad_key(&mut self, bytes: &[u8]) {
-        self.read += 1;
-        self.bad_keys += 1;
-        log::error!(
+            "File {name} in data directory {dir} is empty"
+        ),
+        FoundKind::Unfinished => log::warn!(
             target: DUMP_LOG,
-            "Encountered invalid non-hexadecimal key in channel '{}': {} -- ignored",
-            self.channel,
-            bytes.escape_ascii()
-        );
+            "{name}: Unfinished dump file found while scanning directory '{dir}', the program was \
+             probably restarted uncleanly and data might be old"
+        ),
+        FoundKind::InvalidName(error) => log::warn!(
+            target: DUMP_LOG,
+            "{name}: Ignoring file while scanning directory '{dir}': {error}"
+        ),
+        FoundKind::NoSuffix => tell_of_ignored(name, dir),
     }
+}
 
-    /// Whether a record is to be stored.
-    fn accept(&mut self, key: Key, value: &[u8]) -> Result<bool, LoadError> {
-        self.read += 1;
-        // Compat: the original discards empty records. Those in a dump of ours were put by neo, and
-        // acknowledged.
-        if value.is_empty() && !self.is_ours {
-            self.empty += 1;
-            log::warn!(
-                target: DUMP_LOG,
-                "Encountered empty record in channel '{}': {key} -- discarded", self.channel
-            );
-            return Ok(false);
+/// Compat: the line is the original's.
+fn tell_of_ignored(name: &str, dir: impl std::fmt::Display) {
+    log::warn!(
+        target: DUMP_LOG,
+        "{name}: Ignoring file while scanning directory '{dir}' (no '.tcm' suffix)"
+    );
+}
+
+/// Runs `load` for each channel, with the number of threads that it may use. The large ones first,
+/// each with several threads; then the small ones, one thread each.
+fn run_all<E: Send>(
+    jobs: &[Job],
+    threads: usize,
+    load: impl Fn(&Job, usize) -> Result<E, LoadError> + Sync,
+) -> Result<Vec<E>, LoadError> {
+    let (large, small): (Vec<&Job>, Vec<&Job>) =
+        jobs.iter().partition(|job| job.bytes() >= LARGE_BYTES);
+    let per_file = threads.clamp(1, THREADS_PER_FILE_MAX);
+    let mut ends = run_some(&large, threads / per_file, |job| load(job, per_file))?;
+    ends.extend(run_some(&small, threads, |job| load(job, 1))?);
+    Ok(ends)
+}
+
+/// Runs `load` for each of these channels, so many at a time. After an error no more are begun.
+fn run_some<E: Send>(
+    jobs: &[&Job],
+    at_a_time: usize,
+    load: impl Fn(&Job) -> Result<E, LoadError> + Sync,
+) -> Result<Vec<E>, LoadError> {
+    let (next, failed) = (AtomicUsize::new(0), AtomicBool::new(false));
+    let work = || {
+        let mut ends = Vec::new();
+        while let Some(job) = jobs.get(next.fetch_add(1, Relaxed))
+            && !failed.load(Relaxed)
+        {
+            ends.push(load(job).inspect_err(|_| failed.store(true, Relaxed))?);
         }
-        if self.options.hash_range.contains(key) {
-            return Ok(true);
-        }
-        self.out_of_range += 1;
-        let load = self.out_of_range(key)?;
-        let limit = u64::from(self.options.abort_after_all_out_of_range);
-        if limit > 0 && self.out_of_range > limit && self.out_of_range == self.read {
-            fatal!(target: DUMP_LOG, "All records appear to be out-of-range. Aborting.");
-            return Err(LoadError::AllOutOfRange {
-                channel: self.channel.clone(),
-                records: self.read,
-                range: self.options.hash_range,
+        Ok(ends)
+    };
+    let helpers = at_a_time.min(jobs.len()).saturating_sub(1);
+    std::thread::scope(|scope| {
+        let helpers: Vec<_> = (0..helpers).map(|_| scope.spawn(work)).collect();
+        let mut ends = work();
+        for helper in helpers {
+            let helped = helper.join().expect("a panic while loading is our own bug");
+            ends = ends.and_then(|mut ends: Vec<E>| {
+                ends.extend(helped?);
+                Ok(ends)
             });
         }
-        Ok(load)
-    }
-
-    fn out_of_range(&self, key: Key) -> Result<bool, LoadError> {
-        let channel = self.channel;
-        match self.options.out_of_range {
-            OutOfRange::Load => {
-                log::trace!(
-                    target: DUMP_LOG,
-                    "Encountered out-of-range key in channel '{channel}': {key} -- loaded"
-                );
-                Ok(true)
-            }
-            OutOfRange::Ignore => {
-                log::warn!(
-                    target: DUMP_LOG,
-                    "Encountered out-of-range key in channel '{channel}': {key} -- ignored"
-                );
-                Ok(false)
-            }
-            OutOfRange::Fatal => {
-                fatal!(
-                    target: DUMP_LOG,
-                    "Encountered out-of-range key in channel '{channel}': {key} -- rejected"
-                );
-                let (channel, range) = (channel.clone(), self.options.hash_range);
-                Err(LoadError::OutOfRange { channel, key, range })
-            }
-        }
-    }
-
-    fn summary(&self) {
-        for (count, kind) in [
-            (self.out_of_range, "out-of-range keys"),
-            (self.bad_keys, "invalid keys"),
-            (self.empty, "empty values"),
-        ] {
-            if count > 0 {
-                log::warn!(
-                    target: DUMP_LOG,
-                    "Found {count} {kind} ({}%) in channel '{}'",
-                    count * 100 / self.read.max(1),
-                    self.channel
-                );
-            }
-        }
-    }
-}
-
-/// Why reading a file ended early.
-enum Stop {
-    /// The file cannot be read further.
-    Damaged(TcmError),
-    /// The file is sound, but the node must not start with it.
-    Refused(LoadError),
+        ends
+    })
 }
 
 #[cfg(test)]

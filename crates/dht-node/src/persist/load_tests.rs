@@ -23,7 +23,9 @@ fn options() -> LoadOptions {
         out_of_range: OutOfRange::Load,
         abort_after_all_out_of_range: 10_000,
         accept_damaged: false,
+        threads: 2,
         clock,
+        unix_time: || 10_000,
     }
 }
 
@@ -51,9 +53,10 @@ impl Folder {
 
     fn dump(&self, channel: &str, records: &[(u64, &[u8])]) {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
-        let options = DumpOptions { direct: false, keep_backup: false };
+        let options = DumpOptions { direct: false, keep_backup: true };
         let name = channel.parse().unwrap();
         let mut dump = DumpWriter::create(&disk, self.dir.path(), &name, options).unwrap();
+        dump.set_log_position(LogPosition::new(&records.len().to_string()).unwrap());
         for (key, value) in records {
             dump.record(Key(*key), value).unwrap();
         }
@@ -64,8 +67,28 @@ impl Folder {
         std::fs::write(self.dir.path().join(name), bytes).unwrap();
     }
 
-    fn load(&self, options: &LoadOptions) -> Result<(), LoadError> {
-        load_all(&OsDisk, self.dir.path(), &self.store, &self.dumps, options)
+    fn load(&self, options: &LoadOptions) -> Result<Vec<LoadedChannel>, LoadError> {
+        self.load_with_log(options, &|_, _| false)
+    }
+
+    fn load_with_log(
+        &self,
+        options: &LoadOptions,
+        log_holds: LogHolds<'_>,
+    ) -> Result<Vec<LoadedChannel>, LoadError> {
+        load_all(&OsDisk, self.dir.path(), &self.store, &self.dumps, options, log_holds)
+    }
+
+    /// The content of a channel.
+    fn content(&self, channel: &str) -> Vec<(u64, Vec<u8>)> {
+        let channel = self.store.channel(channel).unwrap();
+        let mut records = Vec::new();
+        channel.scan(dht_storage::Cursor::START, usize::MAX, |key, value| {
+            records.push((key.0, value.to_vec()));
+            std::ops::ControlFlow::Continue(())
+        });
+        records.sort_unstable();
+        records
     }
 
     /// Records of a channel; `None` if there is no such channel.
@@ -147,16 +170,18 @@ fn files_that_are_no_dumps_are_left_alone() {
     folder.file("old.tcm", &from_hex("0100000000000000 0000000000000000"));
     folder.file("x.tcm.AbCdEf.dumping", b"unfinished");
     folder.file("good.tcm.backup", b"anything");
+    folder.file("removed.tcm.backup", b"of a channel that the original removed");
     folder.file("no channel.tcm", &[0; 512]);
     folder.file("notes.txt", b"hello");
     std::fs::create_dir(folder.path().join("folder")).unwrap();
     std::fs::create_dir(folder.path().join("deleted")).unwrap();
+    folder.file("deleted/removed.tcm", b"its last dump");
     folder.load(&options()).unwrap();
     let names: Vec<String> =
         folder.store.channels().iter().map(|channel| channel.name().to_string()).collect();
     // Nothing is known of the records of another version: there is no such channel.
     assert_eq!(names, ["good"]);
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 10);
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 11);
 }
 
 #[test]
@@ -244,6 +269,7 @@ fn a_flipped_bit_in_a_dump_with_a_manifest_stops_the_start() {
         flip_bit(&path, at);
         let error = folder.load(&options()).unwrap_err().to_string();
         assert!(error.contains("ch.tcm") && error.contains("checksum"), "byte {at}: {error}");
+        assert!(error.contains("in the 512 bytes from offset 0 on"), "{error}");
 
         folder.load(&LoadOptions { accept_damaged: true, ..options() }).unwrap();
         assert!(folder.path().join("ch.tcm.damaged-1").exists());
@@ -264,6 +290,157 @@ fn health_tells_from_the_start_how_old_the_dumps_are() {
         std::fs::File::open(path).unwrap().set_modified(modified).unwrap();
     }
     folder.load(&options()).unwrap();
-    let health = folder.dumps.health(&folder.store, clock(), 2_500);
+    let health = folder.dumps.health(&folder.store, None, clock(), 2_500);
     assert_eq!(health, "ok\nch 1500 2 512 none\nof-another-program 500 1 512 none\n");
+}
+
+const OLD: &[(u64, &[u8])] = &[(1, b"old"), (2, b"old"), (3, b"old")];
+const NEW: &[(u64, &[u8])] = &[(1, b"new"), (2, b"new"), (4, b"new"), (5, b"new")];
+
+fn owned(records: &[(u64, &[u8])]) -> Vec<(u64, Vec<u8>)> {
+    records.iter().map(|(key, value)| (*key, value.to_vec())).collect()
+}
+
+/// A dump of [`NEW`], damaged, with a backup of [`OLD`].
+fn damaged_with_backup() -> Folder {
+    let folder = Folder::new();
+    folder.dump("ch", OLD);
+    folder.dump("ch", NEW);
+    flip_bit(&folder.path().join("ch.tcm"), 45);
+    folder
+}
+
+#[test]
+fn a_damaged_dump_is_replaced_by_its_backup_if_the_log_has_the_rest() {
+    let folder = damaged_with_backup();
+    let asked = std::sync::Mutex::new(Vec::new());
+    let log_holds = |_: &ChannelName, position: Option<&LogPosition>| {
+        asked.lock().unwrap().push(position.cloned());
+        true
+    };
+    let loaded = folder.load_with_log(&options(), &log_holds).unwrap();
+    assert_eq!(asked.into_inner().unwrap(), [LogPosition::new("3")]);
+    let [channel] = &loaded[..] else { panic!("{loaded:?}") };
+    assert_eq!((channel.origin, channel.name.as_str()), (Origin::Backup, "ch"));
+    assert_eq!((&channel.log_position, &channel.loss), (&LogPosition::new("3"), &None));
+    assert_eq!(folder.content("ch"), owned(OLD));
+    // Or the next dump would make the damaged one the backup.
+    assert!(folder.path().join("ch.tcm.damaged-1").exists());
+    assert!(folder.path().join("ch.tcm.backup").exists() && !folder.path().join("ch.tcm").exists());
+    assert!(folder.dumps.health(&folder.store, None, clock(), 0).contains("\nch 0 3 512 none"));
+}
+
+#[test]
+fn a_missing_dump_is_replaced_by_its_backup_if_the_log_has_the_rest() {
+    let folder = damaged_with_backup();
+    std::fs::remove_file(folder.path().join("ch.tcm")).unwrap();
+    let loaded = folder.load_with_log(&options(), &|_, from| from.is_some()).unwrap();
+    assert_eq!((loaded[0].origin, folder.content("ch")), (Origin::Backup, owned(OLD)));
+}
+
+#[test]
+fn a_channel_that_the_log_has_from_its_begin_needs_no_dump() {
+    let folder = damaged_with_backup();
+    let loaded = folder.load_with_log(&options(), &|_, from| from.is_none()).unwrap();
+    assert_eq!((loaded[0].origin, &loaded[0].log_position), (Origin::Nothing, &None));
+    assert_eq!(folder.content("ch"), []);
+}
+
+#[test]
+fn all_that_would_be_lost_is_told_and_nothing_is_changed() {
+    let folder = damaged_with_backup();
+    folder.dump("alone", NEW);
+    let alone = folder.path().join("alone.tcm");
+    flip_bit(&alone, 500);
+    folder.file("cut.tcm", &[0; 12]);
+    folder.dump("lost", OLD);
+    folder.dump("lost", NEW);
+    std::fs::remove_file(folder.path().join("lost.tcm")).unwrap();
+    let names = || {
+        let mut names: Vec<_> =
+            std::fs::read_dir(folder.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    let before = names();
+    let error = folder.load(&options()).unwrap_err().to_string();
+    for part in [
+        "alone.tcm' is damaged: the dump is damaged in the 512 bytes from offset 0 on",
+        "channel 'alone' starts with the 0 records before the damage; 4 records of 140 bytes are \
+         lost; it has no backup",
+        "ch.tcm' is damaged",
+        "of 3 records, 121 bytes; the other changes of the",
+        "(the dump had 4 records, 140 bytes)",
+        "cut.tcm' is damaged: the dump is truncated or damaged: the key length at offset 8",
+        "what the 12 bytes of the file behind them held is lost; it has no backup",
+        "lost.tcm' is missing",
+        "all changes since then are lost (if the channel is not wanted, remove its backup",
+        "Nothing was changed.",
+        "--accept-damaged",
+    ] {
+        assert!(error.contains(part), "{part}: {error}");
+    }
+    assert_eq!(names(), before);
+    let loaded = folder.load(&LoadOptions { accept_damaged: true, ..options() }).unwrap();
+    let origins: Vec<_> =
+        loaded.iter().map(|loaded| (loaded.name.as_str(), loaded.origin)).collect();
+    for expected in [
+        ("alone", Origin::DamagedDump),
+        ("ch", Origin::Backup),
+        ("cut", Origin::DamagedDump),
+        ("lost", Origin::Backup),
+    ] {
+        assert!(origins.contains(&expected), "{origins:?}");
+    }
+    assert!(loaded.iter().all(|loaded| loaded.loss.is_some()));
+    assert_eq!((folder.content("ch"), folder.content("lost")), (owned(OLD), owned(OLD)));
+    assert_eq!((folder.content("alone"), folder.content("cut")), (vec![], vec![]));
+}
+
+/// Records of whole blocks are surely right, and newer than those of the backup.
+#[test]
+fn what_is_surely_right_of_a_damaged_dump_goes_on_top_of_the_backup() {
+    let folder = Folder::new();
+    let large = vec![b'n'; 100_000];
+    let old: Vec<_> = (0..30).map(|key| (key, &b"old"[..])).collect();
+    let new: Vec<_> = (0..30).map(|key| (key, &large[..])).collect();
+    folder.dump("ch", &old);
+    folder.dump("ch", &new);
+    flip_bit(&folder.path().join("ch.tcm"), 2_500_000);
+    folder.load(&LoadOptions { accept_damaged: true, ..options() }).unwrap();
+    let whole = 2 * (1 << 20) / 100_032;
+    for (key, value) in folder.content("ch") {
+        assert_eq!(value, if key < whole { &large[..] } else { b"old" }, "{key}");
+    }
+    assert_eq!(folder.records("ch"), Some(30));
+}
+
+#[test]
+fn a_damaged_backup_is_of_no_use() {
+    let folder = damaged_with_backup();
+    flip_bit(&folder.path().join("ch.tcm.backup"), 100);
+    let error = folder.load_with_log(&options(), &|_, from| from.is_some()).unwrap_err();
+    assert!(error.to_string().contains("ch.tcm.backup' is damaged, too"), "{error}");
+}
+
+/// Large ones with several threads each, small ones beside each other.
+#[test]
+fn many_channels_of_any_size_are_loaded_as_they_were_dumped() {
+    for threads in [1, 2, 5] {
+        let folder = Folder::new();
+        let value = vec![3; 1000];
+        let mut expected = Vec::new();
+        for channel in 0..20 {
+            let count = if channel < 2 { 9_000 } else { channel * 10 };
+            let records: Vec<_> = (0..count).map(|key| (key, &value[..])).collect();
+            let name = format!("ch{channel}");
+            folder.dump(&name, &records);
+            expected.push((name, count));
+        }
+        let loaded = folder.load(&LoadOptions { threads, ..options() }).unwrap();
+        assert_eq!(loaded.len(), 20);
+        for (name, count) in expected {
+            assert_eq!(folder.records(&name), Some(count), "{name}, {threads} threads");
+        }
+    }
 }

@@ -16,9 +16,11 @@ mod percent;
 mod schedule;
 
 pub(crate) use dump::DumpTarget;
+#[cfg(test)]
+pub(crate) use dump::LogCut;
 pub(crate) use dumper::Dumper;
-pub(crate) use dumps::Dumps;
-pub(crate) use load::{LoadError, LoadOptions, load_all};
+pub(crate) use dumps::{Dumps, Positions, RemoveError};
+pub(crate) use load::{LoadError, LoadOptions, LoadedChannel, Origin, load_all};
 pub(crate) use schedule::Schedule;
 
 pub use load::OutOfRange;

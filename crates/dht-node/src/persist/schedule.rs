@@ -87,6 +87,16 @@ impl Schedule {
         Turn::WaitUntil(retry.map_or(self.next_round, |at| at.min(self.next_round)))
     }
 
+    /// Whether channels of a round wait for their turn.
+    pub(crate) fn is_in_round(&self) -> bool {
+        !self.round.is_empty()
+    }
+
+    /// A round begins now, whatever the time; the rhythm goes on from here.
+    pub(crate) fn begin_round(&mut self, now: Instant) {
+        self.next_round = now;
+    }
+
     /// The dump that [`Schedule::turn`] asked for has failed.
     pub(crate) fn failed(&mut self, name: ChannelName, now: Instant) {
         self.retries.insert(name, now + self.retry);

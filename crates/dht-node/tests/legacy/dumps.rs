@@ -93,7 +93,7 @@ fn what_was_put_is_there_after_a_restart() {
 }
 
 #[test]
-fn every_signal_to_stop_dumps_and_a_crash_leaves_the_dump_before() {
+fn every_signal_to_stop_dumps_and_a_crash_loses_nothing() {
     let mut dir = tempfile::tempdir().expect("a temporary folder");
     for (key, signal) in [(1, "TERM"), (2, "INT"), (3, "QUIT")] {
         let node = Node::start_in(dir, &NodeSettings::default());
@@ -104,9 +104,11 @@ fn every_signal_to_stop_dumps_and_a_crash_leaves_the_dump_before() {
     let node = Node::start_in(dir, &NodeSettings::default());
     let mut peer = node.connect();
     assert_eq!(peer.records("ch").into_keys().collect::<Vec<_>>(), [1, 2, 3]);
-    peer.put("ch", 4, b"lost");
+    peer.put("ch", 4, b"in the log");
     let node = Node::start_in(node.crash(), &NodeSettings::default());
-    assert_eq!(node.connect().records("ch").len(), 3);
+    let mut peer = node.connect();
+    assert_eq!(peer.records("ch").into_keys().collect::<Vec<_>>(), [1, 2, 3, 4]);
+    assert_eq!(peer.get("ch", 4), b"in the log");
 }
 
 #[test]

@@ -8,6 +8,7 @@
 mod command_line;
 mod command_sockets;
 mod config;
+mod full_disk;
 mod logs;
 mod periodic_dumps;
 mod sample;

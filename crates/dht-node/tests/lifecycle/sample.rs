@@ -98,7 +98,7 @@ fn the_sample_runs_unchanged_and_writes_what_the_original_writes() {
     assert_eq!(names(instance.path()), ["data", "dhtnode.socket", "etc", "log"]);
     assert_eq!(names(&instance.path().join("log")), ["root.log", "stats.log", "version.log"]);
     assert_eq!(names(&instance.path().join("etc")), ["config.ini", "credentials", "pid.lock"]);
-    assert_eq!(names(&instance.path().join("data")), ["deleted"]);
+    assert_eq!(names(&instance.path().join("data")), ["changes", "deleted"]);
     assert_eq!(instance.read("etc/pid.lock"), format!("{}\n", program.pid()));
     program.signal("TERM");
     let ended = program.ended();

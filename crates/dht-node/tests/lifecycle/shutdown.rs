@@ -29,8 +29,10 @@ fn each_stop_signal_dumps_and_ends_with_code_0() {
         assert_eq!(node.wait().code(), Some(0), "SIG{signal}");
         assert_eq!(peer.receive_to_end(), b"", "clients see a disconnect");
         let data = at(&node, "data");
-        let expected = ["ch-1_A.tcm", "ch-1_A.tcm.manifest", "deleted", "empty.tcm"];
-        assert_eq!(names(&data), [&expected[..], &["empty.tcm.manifest"]].concat());
+        let expected = ["ch-1_A.tcm", "ch-1_A.tcm.manifest", "changes", "deleted"];
+        let empty = ["empty.tcm", "empty.tcm.manifest"];
+        assert_eq!(names(&data), [&expected[..], &empty].concat());
+        assert_eq!(names(&data.join("changes")), ["checkpoint"], "the dumps have everything");
         let mut records = dumped(&data.join("ch-1_A.tcm"));
         records.sort();
         let expected: Vec<(u64, Vec<u8>)> =
@@ -57,7 +59,7 @@ fn other_signals_have_their_default_action() {
     let mut node = instance.node(&NodeSettings::default());
     node.signal("USR1");
     assert_eq!(node.wait().signal(), Some(10));
-    assert_eq!(names(&at(&node, "data")), ["deleted"], "no dump");
+    assert_eq!(names(&at(&node, "data")), ["changes", "deleted"], "no dump");
 }
 
 #[test]
@@ -76,7 +78,7 @@ fn more_signals_during_the_dump_do_no_harm() {
     }
     assert_eq!(node.wait().code(), Some(0));
     assert_eq!(dumped(&at(&node, "data/large.tcm")).len(), 500);
-    let expected = ["deleted", "large.tcm", "large.tcm.manifest"];
+    let expected = ["changes", "deleted", "large.tcm", "large.tcm.manifest"];
     assert_eq!(names(&at(&node, "data")), expected, "nothing unfinished");
 }
 

@@ -98,7 +98,7 @@ fn a_start_without_a_config_file_keeps_everything_in_the_data_folder() {
     assert!(ended.stdout.contains(starting), "{}", ended.stdout);
     assert!(ended.stdout.contains(&format!("Listening on 127.0.0.1:{port}")), "{}", ended.stdout);
     assert_eq!(names(instance.path()), ["data"]);
-    assert_eq!(names(&instance.path().join("data")), ["deleted"]);
+    assert_eq!(names(&instance.path().join("data")), ["changes", "deleted"]);
 }
 
 #[test]

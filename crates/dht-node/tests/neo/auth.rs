@@ -7,8 +7,8 @@ use std::os::unix::net::UnixStream;
 
 use dht_testkit::{NodeSettings, Peer, for_seeds, wait_for};
 
-use crate::support::{Node, greet_until_nonce, unix_time};
-use crate::wire::{self, AUTHENTICATION, REQUEST, ZERO_KEY};
+use crate::support::Node;
+use crate::wire::{self, AUTHENTICATION, REQUEST, ZERO_KEY, greet_until_nonce, unix_time};
 
 /// How the node says that it lets nobody in, and no word more.
 const REJECTED: [u8; 11] = [2, 1, 0, 0, 0, 0, 0, 0, 0, 3, 0];
@@ -18,7 +18,7 @@ const CLOCK_DIFFERENCE_S_MAX: u64 = 1800;
 
 /// Greets with this name, clock and key. Returns what the node says to it.
 fn judgement(node: &Node, name: &[u8], time: u64, key: &[u8; 128]) -> Vec<u8> {
-    let mut peer = node.stranger();
+    let mut peer = node.connect_neo();
     let nonce = greet_until_nonce(&mut peer, time);
     peer.send(&wire::name_and_proof(name, &wire::proof(key, time, &nonce)));
     // A client that is let in says nothing more: the node then closes without a word.
@@ -31,13 +31,13 @@ fn judgement(node: &Node, name: &[u8], time: u64, key: &[u8; 128]) -> Vec<u8> {
 fn assert_closes(node: &Node, step: usize, bytes: &[u8]) {
     let mut peer = match step {
         1 => {
-            let mut peer = node.stranger();
+            let mut peer = node.connect_neo();
             peer.send(&[1]);
             peer.expect_hex("01");
             peer
         }
         3 => {
-            let mut peer = node.stranger();
+            let mut peer = node.connect_neo();
             let _ = greet_until_nonce(&mut peer, unix_time());
             peer
         }
@@ -58,7 +58,7 @@ fn a_good_client_is_let_in_and_each_greeting_has_a_nonce_of_its_own() {
         assert_eq!(judgement(&node, b"admin", time, &ZERO_KEY), accepted);
         assert_eq!(judgement(&node, b"neotest", time, &ZERO_KEY), accepted);
     }
-    let nonce = || greet_until_nonce(&mut node.stranger(), unix_time());
+    let nonce = || greet_until_nonce(&mut node.connect_neo(), unix_time());
     let mut nonces: Vec<_> = (0..8).map(|_| nonce()).collect();
     nonces.sort();
     nonces.dedup();
@@ -99,13 +99,13 @@ fn a_proof_with_any_bit_wrong_is_rejected_and_so_is_one_for_another_connection()
     let node = Node::start();
     let time = unix_time();
     for_seeds(16, |rng| {
-        let mut peer = node.stranger();
+        let mut peer = node.connect_neo();
         let mut proof = wire::proof(&ZERO_KEY, time, &greet_until_nonce(&mut peer, time));
         proof[rng.within(0..64)] ^= 1 << rng.below(8);
         peer.send(&wire::name_and_proof(b"admin", &proof));
         assert_eq!(peer.receive_to_end(), REJECTED);
     });
-    let (mut one, mut other) = (node.stranger(), node.stranger());
+    let (mut one, mut other) = (node.connect_neo(), node.connect_neo());
     let nonce = greet_until_nonce(&mut one, time);
     let _ = greet_until_nonce(&mut other, time);
     other.send(&wire::name_and_proof(b"admin", &wire::proof(&ZERO_KEY, time, &nonce)));
@@ -116,26 +116,26 @@ fn a_proof_with_any_bit_wrong_is_rejected_and_so_is_one_for_another_connection()
 fn the_version_comes_alone_and_is_one() {
     let node = Node::start();
     for version in [0, 2, 255] {
-        let mut peer = node.stranger();
+        let mut peer = node.connect_neo();
         peer.send(&[version]);
         assert_eq!(peer.receive_to_end(), [1], "the node says its own, then closes");
     }
     for bytes in [&[1, 1][..], &[1, 2, 8, 0], &[0, 0], b"GET / HTTP/1.0\r\n\r\n", &[1; 70_000]] {
-        let mut peer = node.stranger();
+        let mut peer = node.connect_neo();
         // The node may have closed before the last bytes were sent.
         let _ = peer.0.write_all(bytes);
         assert_eq!(peer.receive_to_end(), b"", "{:02x?}", &bytes[..2]);
     }
     // Who connects and says nothing, or goes away in the middle, does no harm.
-    drop(node.stranger());
-    drop(greet_until_nonce(&mut node.stranger(), unix_time()));
+    drop(node.connect_neo());
+    drop(greet_until_nonce(&mut node.connect_neo(), unix_time()));
     node.admin().settle();
 }
 
 #[test]
 fn the_greeting_may_come_byte_by_byte_and_requests_right_behind_it() {
     let node = Node::start();
-    let (mut peer, time) = (node.stranger(), unix_time());
+    let (mut peer, time) = (node.connect_neo(), unix_time());
     peer.send(&[1]);
     peer.expect_hex("01");
     for byte in wire::frame(AUTHENTICATION, &time.to_le_bytes()) {
@@ -213,11 +213,11 @@ fn who_does_not_authenticate_in_time_is_closed() {
     let settings = NodeSettings::default().with("Performance", "neo_auth_timeout_ms", "500");
     let node = Node::with(&settings);
     let mut client = node.admin();
-    let mut silent = node.stranger();
-    let mut versioned = node.stranger();
+    let mut silent = node.connect_neo();
+    let mut versioned = node.connect_neo();
     versioned.send(&[1]);
     versioned.expect_hex("01");
-    let mut half = node.stranger();
+    let mut half = node.connect_neo();
     half.send(&[1]);
     half.expect_hex("01");
     half.send(&wire::frame(AUTHENTICATION, &unix_time().to_le_bytes())[..15]);
@@ -232,8 +232,8 @@ fn each_protocol_has_a_connection_limit_of_its_own() {
     let settings = NodeSettings::default().with("Server", "connection_limit", "2");
     let node = Node::with(&settings);
     let (mut first, second) = (node.admin(), node.client());
-    assert_eq!(node.stranger().receive_to_end(), b"", "accepted, then closed at once");
-    assert_eq!(node.stranger().receive_to_end(), b"");
+    assert_eq!(node.connect_neo().receive_to_end(), b"", "accepted, then closed at once");
+    assert_eq!(node.connect_neo().receive_to_end(), b"");
     for mut legacy in [node.connect(), node.connect()] {
         legacy.send(&dht_testkit::legacy::get_version());
         let answer = dht_testkit::legacy::version_answer();
@@ -241,7 +241,7 @@ fn each_protocol_has_a_connection_limit_of_its_own() {
     }
     first.settle();
     drop(second);
-    wait_for("a place that became free", || try_version(node.stranger()).then_some(()));
+    wait_for("a place that became free", || try_version(node.connect_neo()).then_some(()));
 }
 
 /// Whether the node answers the version.
@@ -265,7 +265,7 @@ fn command(node: &Node, command: &str) -> String {
 fn new_credentials_are_for_new_connections() {
     let node = Node::start();
     let mut admin = node.admin();
-    let mut greeted = node.stranger();
+    let mut greeted = node.connect_neo();
     let time = unix_time();
     let nonce = greet_until_nonce(&mut greeted, time);
 

@@ -74,7 +74,7 @@ fn the_original_clients_get_what_the_original_node_said() {
             node.admin().put("test", 0, b"hello");
         }
         // It checks the node's part of the greeting.
-        let mut client = Client::greet(node.stranger(), who);
+        let mut client = Client::greet(node.connect_neo(), who);
         let turns = turns(name);
         let mut compared = 0;
         for turn in &turns[GREETING_TURNS..] {

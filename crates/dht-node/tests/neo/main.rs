@@ -1,7 +1,6 @@
 //! The neo protocol of real `dhtnode` processes, as a client sees it: bytes over a socket.
 //!
 //! ```text
-//! wire           requests, written down a second time
 //! support        a node for a test, clients that speak by hand
 //! auth           the greeting, and who is let in
 //! framing        messages, ids, codes, lengths
@@ -32,4 +31,5 @@ mod mirror_removed;
 mod statuses;
 mod support;
 mod updates;
-mod wire;
+
+use dht_testkit::neo as wire;

@@ -1,23 +1,18 @@
 //! A node for a test, and clients that speak to it by hand.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::net::{SocketAddr, TcpStream};
 use std::ops::{Deref, Range};
 use std::path::Path;
-use std::time::{Duration, SystemTime};
 
 use dht_protocol::neo::batch;
 use dht_protocol::wire::Reader;
-use dht_testkit::{NodeProcess, NodeSettings, Peer, wait_for};
+use dht_testkit::{NodeProcess, NodeSettings, Peer};
 use tempfile::TempDir;
 
-use crate::wire::{self, AUTHENTICATION, GetAll, SUPPORTED, UNKNOWN_CODE, ZERO_KEY};
+use crate::wire::{self, GetAll, SUPPORTED, UNKNOWN_CODE};
 
 /// What a channel holds, by key.
 pub(crate) type Records = BTreeMap<u64, Vec<u8>>;
-
-/// How long a node may take to answer before a test gives up on it.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The channel that most tests use.
 pub(crate) const CHANNEL: &str = "ch";
@@ -40,32 +35,14 @@ impl Node {
         Self { process: NodeProcess::start(exe, dir.path(), settings), _dir: dir }
     }
 
-    /// Where it listens for neo clients.
-    pub(crate) fn neo_address(&self) -> SocketAddr {
-        let mut address = self.process.address();
-        address.set_port(address.port() + 100);
-        address
-    }
-
-    /// A connection to the neo port on which nothing was said.
-    pub(crate) fn stranger(&self) -> Peer {
-        // A node that has just started listens on its legacy port a moment earlier.
-        let stream = wait_for("the neo port", || TcpStream::connect(self.neo_address()).ok());
-        stream.set_nodelay(true).expect("a TCP socket");
-        for set_timeout in [TcpStream::set_read_timeout, TcpStream::set_write_timeout] {
-            set_timeout(&stream, Some(PATIENCE)).expect("not zero");
-        }
-        Peer(stream)
-    }
-
     /// A client that may do everything.
     pub(crate) fn admin(&self) -> Client {
-        Client::greet(self.stranger(), "admin")
+        Client::greet(self.connect_neo(), "admin")
     }
 
     /// A client that may not remove channels.
     pub(crate) fn client(&self) -> Client {
-        Client::greet(self.stranger(), "neotest")
+        Client::greet(self.connect_neo(), "neotest")
     }
 }
 
@@ -82,22 +59,6 @@ pub(crate) fn workers(count: usize) -> NodeSettings {
     NodeSettings::default().with("Performance", "workers", &count.to_string())
 }
 
-/// Seconds since 1970.
-#[expect(clippy::disallowed_methods, reason = "the node's clock is the system's")]
-pub(crate) fn unix_time() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    now.expect("the clock is set").as_secs()
-}
-
-/// The greeting up to the client's last step. Returns the node's nonce.
-pub(crate) fn greet_until_nonce(peer: &mut Peer, time: u64) -> Vec<u8> {
-    peer.send(&[1]);
-    peer.expect_hex("01");
-    peer.send(&wire::frame(AUTHENTICATION, &time.to_le_bytes()));
-    peer.expect_hex("02 04 00 00 00 00 00 00 00 06");
-    peer.receive(4)
-}
-
 /// An authenticated connection. What the node says is sorted by request.
 pub(crate) struct Client {
     pub(crate) peer: Peer,
@@ -109,11 +70,7 @@ pub(crate) struct Client {
 impl Client {
     /// Authenticates, and has to be accepted.
     pub(crate) fn greet(mut peer: Peer, name: &str) -> Self {
-        let time = unix_time();
-        let nonce = greet_until_nonce(&mut peer, time);
-        let proof = wire::proof(&ZERO_KEY, time, &nonce);
-        peer.send(&wire::name_and_proof(name.as_bytes(), &proof));
-        peer.expect_hex("02 01 00 00 00 00 00 00 00 03   01");
+        wire::greet(&mut peer, name);
         Self { peer, inbox: HashMap::new(), next_id: 1 }
     }
 

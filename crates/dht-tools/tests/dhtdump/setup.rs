@@ -51,7 +51,7 @@ pub(crate) fn names(dir: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(dir).expect("our folder");
     let mut names: Vec<_> =
         entries.map(|e| e.expect("readable").file_name().into_string().expect("ASCII")).collect();
-    names.retain(|name| !name.ends_with(".manifest"));
+    names.retain(|name| !name.contains(".manifest"));
     names.sort();
     names
 }
@@ -75,6 +75,8 @@ impl Dump {
             node.port()
         );
         std::fs::write(dir.join("etc/config.ini"), config).expect("our folder");
+        let credentials = format!("neotest:{}\n", "0".repeat(256));
+        std::fs::write(dir.join("etc/credentials"), credentials).expect("our folder");
         let child = Command::new(env!("CARGO_BIN_EXE_dhtdump"))
             .args(["-c", "etc/config.ini"])
             .args(words)

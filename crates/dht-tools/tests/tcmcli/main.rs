@@ -3,11 +3,15 @@
 use std::{
     fmt::Write as _,
     io::Write as _,
+    os::unix::fs::FileExt as _,
     path::Path,
     process::{Command, Stdio},
+    sync::Arc,
 };
 
+use dht_dump::{Disk, DumpOptions, DumpWriter, OsDisk};
 use dht_testkit::{golden_dump, golden_dump_names, testdata};
+use dht_types::Key;
 
 /// What a run came to.
 #[derive(Debug, PartialEq, Eq)]
@@ -252,4 +256,44 @@ fn what_a_node_takes_as_it_is_counts_as_whole_but_is_told() {
     let line = format!("{path}: ok, 4 records, 131 bytes, 2 duplicate keys, 1 empty values\n");
     assert_eq!(tcmcli(&["--check", &path], b""), done(&line));
     assert_eq!(tcmcli(&["--check", &path, "no/such/file"], b"").exit, 1);
+}
+
+/// A manifest finds what the format cannot tell.
+#[test]
+fn a_manifest_finds_every_changed_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let options = DumpOptions { direct: false, keep_backup: true };
+    for value in [b"old", b"new"] {
+        let mut dump =
+            DumpWriter::create(&disk, dir.path(), &"ch".parse().unwrap(), options).unwrap();
+        dump.record(Key(1), value).unwrap();
+        dump.finish().unwrap();
+    }
+    let dump = text(&dir.path().join("ch.tcm"));
+    let backup = format!("{dump}.backup");
+    let whole = "ok, 1 records, 35 bytes, with its manifest";
+    let both = format!("{dump}: {whole}\n{backup}: {whole}\n");
+    assert_eq!(tcmcli(&["--check", &dump, &backup], b""), done(&both));
+
+    // As a medium changes it: the time of change stays.
+    let file = std::fs::File::options().write(true).open(&dump).unwrap();
+    let modified = file.metadata().unwrap().modified().unwrap();
+    file.write_all_at(b"w", 41).unwrap();
+    file.set_modified(modified).unwrap();
+    let check = tcmcli(&["--check", &dump, &backup], b"");
+    let damaged = format!(
+        "{dump}: DAMAGED, 0 records, 0 bytes, with its manifest: the dump is damaged in the 512 \
+         bytes from offset 0 on: "
+    );
+    assert!(check.exit == 1 && check.stdout.starts_with(&damaged), "{check:?}");
+    assert!(check.stdout.ends_with(&format!("{backup}: {whole}\n")), "{check:?}");
+
+    std::fs::copy(&backup, &dump).unwrap();
+    let check = tcmcli(&["--check", &dump], b"");
+    let copy = "ok, 1 records, 35 bytes, the manifest beside it is of another file";
+    assert_eq!(check, done(&format!("{dump}: {copy}\n")));
+    std::fs::write(format!("{dump}.manifest"), "x\n").unwrap();
+    let check = tcmcli(&["--check", &dump], b"");
+    assert!(check.exit == 0 && check.stdout.contains(", the manifest beside it is of no use: "));
 }

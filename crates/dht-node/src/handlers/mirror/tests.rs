@@ -39,12 +39,14 @@ fn context() -> Context {
         data_dir: PathBuf::new(),
         batch_bytes_max: 65_535,
         bytes_max: 0,
+        driver: crate::driver::DriverKind::Epoll,
         listen_flush_period: std::time::Duration::from_millis(1),
         neo_auth_timeout: std::time::Duration::from_secs(1),
         channel_base_bytes: 0,
     };
     let shared = Shared {
         dumps: Dumps::new(std::time::Duration::from_secs(600)),
+        keeper: None,
         store: Store::new(StoreOptions { shard_bits: 4, seed: 7 }),
         hash_range: HashRange::FULL,
         settings,
@@ -55,7 +57,7 @@ fn context() -> Context {
     let poll = mio::Poll::new().unwrap();
     let waker = mio::Waker::new(poll.registry(), mio::Token(0)).unwrap();
     let mailbox = Arc::new(Mailbox::new(waker));
-    Context::new(Arc::new(shared), Arc::new(Counters::default()), mailbox, now, || 0)
+    Context::new(Arc::new(shared), Arc::new(Counters::default()), mailbox, None, now, || 0)
 }
 
 /// A Mirror and its client, with nothing in between.

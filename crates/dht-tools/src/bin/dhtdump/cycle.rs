@@ -37,6 +37,8 @@ pub(crate) struct Cycle {
     data_dir: PathBuf,
     options: DumpOptions,
     stats: Arc<Stats>,
+    /// The log was told that the file system refuses direct I/O.
+    told_of_direct_io: bool,
     /// Channels that there were when the node was last asked.
     known: BTreeSet<ChannelName>,
 }
@@ -60,7 +62,8 @@ impl Cycle {
         options: DumpOptions,
         stats: Arc<Stats>,
     ) -> Self {
-        Self { source, disk, data_dir, options, stats, known: BTreeSet::new() }
+        let (told_of_direct_io, known) = (false, BTreeSet::new());
+        Self { source, disk, data_dir, options, stats, told_of_direct_io, known }
     }
 
     /// The node.
@@ -145,6 +148,16 @@ impl Cycle {
                 if let Some(error) = finished.manifest_error {
                     log::warn!(target: CYCLE_LOG, "No manifest of channel '{channel}': {error}");
                 }
+                if finished.direct_was_refused
+                    && !std::mem::replace(&mut self.told_of_direct_io, true)
+                {
+                    log::info!(
+                        target: CYCLE_LOG,
+                        "The file system of '{}' refuses direct I/O: dumps go through the page \
+                         cache ([Dump] disable_direct_io = true asks for that)",
+                        self.data_dir.display()
+                    );
+                }
                 self.stats.channel_dumped(channel, dumped);
                 Some(dumped.bytes)
             }
@@ -174,9 +187,9 @@ impl Cycle {
     fn write_dump(&mut self, channel: &ChannelName) -> Result<ChannelEnd, DiskError> {
         let mut writer = DumpWriter::create(&self.disk, &self.data_dir, channel, self.options)?;
         let stats = &self.stats;
+        let leaves_empty_out = self.source.sends_values_of_removed_records();
         let copied = self.source.records(channel, &mut |key, value| {
-            // Compat: no dump of dhtdump has empty values. A node that loads one leaves it out.
-            if value.is_empty() {
+            if value.is_empty() && leaves_empty_out {
                 return Ok(());
             }
             stats.record((RECORD_OVERHEAD_BYTES + value.len()) as u64);
@@ -344,6 +357,15 @@ mod tests {
         let list = Answer::Channels(&["../a", "", "b"]);
         run(&world, &[list, ONE, list], &[Some(35)]);
         assert_eq!(world.files(), ["b.tcm"]);
+    }
+
+    #[test]
+    fn empty_values_are_records_where_they_cannot_be_removed_ones() {
+        let mut world = World::new();
+        world.by_legacy = false;
+        let (list, records) = (Answer::Channels(&["a"]), Answer::Records(&[(1, ""), (2, "x")]));
+        run(&world, &[list, records, list], &[Some(32 + 33)]);
+        assert_eq!(world.dump("a"), [(1, Vec::new()), (2, b"x".to_vec())]);
     }
 
     #[test]

@@ -41,4 +41,9 @@ impl Source for LegacySource {
         }
         Ok(())
     }
+
+    /// Source: spec `node` 11.8. Nobody can put an empty value by this protocol.
+    fn sends_values_of_removed_records(&self) -> bool {
+        true
+    }
 }

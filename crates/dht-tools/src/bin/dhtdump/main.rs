@@ -7,7 +7,7 @@
 //! dumper.rs       the other thread: handshake, cycles, the waits between them
 //!   plan.rs         what comes next, and when
 //!   cycle.rs        one cycle: the list of channels, then one after another
-//!     source.rs       the node that is asked; legacy.rs: by the legacy protocol
+//!     source.rs       the node that is asked; legacy.rs, neo.rs: by which protocol
 //!     stoppable_disk.rs   the file system, until the process is told to stop
 //! stats.rs        what was written, for the stats line
 //! ```
@@ -20,6 +20,7 @@ mod control;
 mod cycle;
 mod dumper;
 mod legacy;
+mod neo;
 mod plan;
 mod size;
 mod source;
@@ -37,7 +38,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use dht_client::blocking::Timeouts;
+use dht_client::{ClientCredentials, CredentialsFileError, NodeAddress, blocking::Timeouts};
 use dht_daemon::{
     App, OptionSpec,
     args::{self, EXIT_CONFIG_UNREADABLE, Options},
@@ -57,7 +58,9 @@ use crate::{
     cycle::Cycle,
     dumper::Dumper,
     legacy::LegacySource,
+    neo::NeoSource,
     plan::Plan,
+    source::Source,
     stats::Stats,
     stoppable_disk::StoppableDisk,
 };
@@ -95,6 +98,8 @@ enum RunError {
         .0.display()
     )]
     NoDataDir(PathBuf),
+    #[error("[Dht] credentials: {0}")]
+    Credentials(#[from] CredentialsFileError),
     #[error("the main event loop failed: {0}")]
     EventLoop(#[from] io::Error),
     #[error("the thread that dumps has failed; see the message on standard error")]
@@ -167,6 +172,7 @@ fn run(config: &DumpConfig, options: &Options, logs: &Logs) -> Result<(), RunErr
     if !config.data_dir.is_dir() {
         return Err(RunError::NoDataDir(config.data_dir.clone()));
     }
+    let source = source(config)?;
     let socket = &config.unix_socket;
     let bind = |path| CommandListener::bind("[UNIX_SOCKET] path", path, socket.mode);
     let socket = socket.path.as_deref().map(bind).transpose()?;
@@ -174,7 +180,7 @@ fn run(config: &DumpConfig, options: &Options, logs: &Logs) -> Result<(), RunErr
 
     let (control, waker) = Control::new(signals, logs, stats_log, socket.as_ref(), commands)?;
     let disk = Arc::new(StoppableDisk::new(OsDisk));
-    let thread = start_dumper(config, oneshot, stats, disk.clone(), waker)?;
+    let thread = start_dumper(config, source, oneshot, stats, disk.clone(), waker)?;
     let ended = control.run();
     disk.stop();
     match ended? {
@@ -183,18 +189,29 @@ fn run(config: &DumpConfig, options: &Options, logs: &Logs) -> Result<(), RunErr
     }
 }
 
+/// The node, asked by neo if there are credentials.
+fn source(config: &DumpConfig) -> Result<Box<dyn Source>, CredentialsFileError> {
+    let timeouts = Timeouts::default();
+    let Some(neo) = &config.neo else {
+        return Ok(Box::new(LegacySource::new(config.node.clone(), timeouts)));
+    };
+    let credentials = Arc::new(ClientCredentials::read(&neo.credentials)?);
+    let node = NodeAddress { port: neo.port, ..config.node.clone() };
+    Ok(Box::new(NeoSource::new(node, credentials, timeouts)))
+}
+
 /// Starts the thread that dumps. It ends once a one-shot dump is done, or if it panics; either way
 /// `waker` goes with it.
 fn start_dumper(
     config: &DumpConfig,
+    source: Box<dyn Source>,
     oneshot: bool,
     stats: Arc<Stats>,
     disk: Arc<dyn Disk>,
     waker: control::WakeOnDrop,
 ) -> io::Result<JoinHandle<()>> {
-    let source = LegacySource::new(config.node.clone(), Timeouts::default());
     let options = DumpOptions { direct: !config.disable_direct_io, keep_backup: true };
-    let cycle = Cycle::new(Box::new(source), disk, config.data_dir.clone(), options, stats);
+    let cycle = Cycle::new(source, disk, config.data_dir.clone(), options, stats);
     let plan = Plan { oneshot, ..config.plan };
     let work = move || {
         let _waker = waker;

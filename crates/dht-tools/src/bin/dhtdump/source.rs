@@ -27,6 +27,9 @@ pub(crate) trait Source: Send {
 
     /// Gives every record of a channel to `take`, until that fails.
     fn records(&mut self, channel: &ChannelName, take: &mut Take<'_>) -> Result<(), RecordsError>;
+
+    /// Whether an empty value may stand for a record that was removed meanwhile.
+    fn sends_values_of_removed_records(&self) -> bool;
 }
 
 /// Why the records of a channel did not all arrive where they were to.

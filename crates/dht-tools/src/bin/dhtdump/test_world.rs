@@ -36,6 +36,8 @@ pub(crate) enum Answer {
 pub(crate) struct World {
     pub(crate) dir: TempDir,
     answers: Arc<Mutex<VecDeque<Answer>>>,
+    /// An empty value may stand for a record that was removed.
+    pub(crate) by_legacy: bool,
     /// Seconds of every wait, once the test has put them here.
     pub(crate) slept: Vec<u64>,
 }
@@ -43,7 +45,7 @@ pub(crate) struct World {
 impl World {
     pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        Self { dir, answers: Arc::default(), slept: Vec::new() }
+        Self { dir, answers: Arc::default(), by_legacy: true, slept: Vec::new() }
     }
 
     /// Adds answers that the node gives, in this order.
@@ -57,7 +59,8 @@ impl World {
 
     pub(crate) fn cycle(&self) -> Cycle {
         let node = "127.0.0.1:1".parse().expect("an address");
-        let source = ScriptedSource { node, answers: Arc::clone(&self.answers) };
+        let (answers, by_legacy) = (Arc::clone(&self.answers), self.by_legacy);
+        let source = ScriptedSource { node, answers, by_legacy };
         let options = DumpOptions { direct: false, keep_backup: true };
         let dir = self.dir.path().to_owned();
         Cycle::new(Box::new(source), Arc::new(OsDisk), dir, options, Arc::default())
@@ -83,7 +86,7 @@ impl World {
             list(&deleted, "deleted/");
         }
         let mut files = files.into_inner();
-        files.retain(|name| !name.ends_with(dht_dump::MANIFEST_SUFFIX));
+        files.retain(|name| !name.contains(dht_dump::MANIFEST_SUFFIX));
         files.sort();
         files
     }
@@ -103,6 +106,7 @@ impl World {
 struct ScriptedSource {
     node: NodeAddress,
     answers: Arc<Mutex<VecDeque<Answer>>>,
+    by_legacy: bool,
 }
 
 impl ScriptedSource {
@@ -143,6 +147,10 @@ impl Source for ScriptedSource {
             take(Key(*key), value.as_bytes())?;
         }
         end.map_err(RecordsError::Node)
+    }
+
+    fn sends_values_of_removed_records(&self) -> bool {
+        self.by_legacy
     }
 }
 

@@ -1,11 +1,12 @@
 //! Whether dump files are whole, and how much they hold.
 //!
-//! A dump has no checksum, so this finds what breaks the framing: a cut, a wrong length, a bad key,
-//! an end marker in the middle. A changed byte in a value stays unnoticed.
+//! The format has no checksum, so this finds what breaks the framing: a cut, a wrong length, a bad
+//! key, an end marker in the middle. If there is a manifest that belongs to the file, every changed
+//! byte is found; without one, a changed byte in a value stays unnoticed.
 
 use std::{fmt, io::Write, os::unix::fs::FileExt as _, path::Path, process::ExitCode};
 
-use dht_dump::{BLOCK_BYTES, Entry, OsDisk, RECORD_OVERHEAD_BYTES, TcmError, open_dump};
+use dht_dump::{BLOCK_BYTES, Beside, DumpReader, Entry, OsDisk, RECORD_OVERHEAD_BYTES, TcmError};
 
 /// What a dump holds, and the first thing that is wrong with it.
 #[derive(Debug, Default)]
@@ -20,6 +21,8 @@ struct Report {
     empty_values: u64,
     /// Records with a key that is none.
     bad_keys: u64,
+    /// What is to be said of the manifest; nothing if there is none.
+    manifest: String,
     damage: Option<Damage>,
 }
 
@@ -34,6 +37,8 @@ enum Damage {
         "the end marker at offset {offset} is followed by {rest_bytes} bytes that are no padding"
     )]
     BehindEnd { offset: u64, rest_bytes: u64 },
+    #[error("the manifest says that there are {expected} records")]
+    Count { expected: u64 },
 }
 
 /// Prints a line for each file. Exit code 1 if any is damaged.
@@ -62,7 +67,14 @@ fn examine(path: &Path) -> Report {
 impl Report {
     /// Counts, and collects the keys: eight bytes of memory for each record.
     fn read(&mut self, path: &Path, keys: &mut Vec<u64>) -> Result<(), Damage> {
-        let mut reader = open_dump(&OsDisk, path)?;
+        let (_, beside) = DumpReader::examine(&OsDisk, path)?;
+        self.manifest = match &beside {
+            Beside::Nothing => String::new(),
+            Beside::Manifest(_) => ", with its manifest".to_owned(),
+            Beside::OfAnotherFile => ", the manifest beside it is of another file".to_owned(),
+            Beside::Unusable(error) => format!(", the manifest beside it is of no use: {error}"),
+        };
+        let mut reader = DumpReader::open(&OsDisk, path)?;
         while let Some(entry) = reader.next()? {
             match entry {
                 Entry::Record { key, value } => {
@@ -77,7 +89,13 @@ impl Report {
                 }
             }
         }
-        check_padding(path, reader.offset())
+        check_padding(path, reader.offset())?;
+        reader.verify()?;
+        let expected = beside.manifest().map(|manifest| manifest.records);
+        match expected.filter(|expected| *expected != self.records + self.bad_keys) {
+            Some(expected) => Err(Damage::Count { expected }),
+            None => Ok(()),
+        }
     }
 }
 
@@ -120,6 +138,7 @@ impl fmt::Display for Report {
                 write!(f, ", {count} {name}")?;
             }
         }
+        write!(f, "{}", self.manifest)?;
         self.damage.as_ref().map_or(Ok(()), |damage| write!(f, ": {damage}"))
     }
 }
