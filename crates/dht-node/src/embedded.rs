@@ -1,7 +1,8 @@
 //! A node within another program: no command line, no signals, no log; for tests of applications.
 //!
-//! It is the node itself, with its workers, its store and its dumps, but without a log of changes, so
-//! that it can be told to lose what came since its last dump. What is missing is the control thread; a thread that accepts stands in for it, and can be told to stop, so that the node is
+//! It is the node itself, with its workers, its store and its dumps, but without a log of changes,
+//! so that it can be told to lose what came since its last dump. What is missing is the control
+//! thread; a thread that accepts stands in for it, and can be told to stop, so that the node is
 //! lost to its clients while it keeps what it has in memory.
 
 use std::io::{self, ErrorKind};
