@@ -1,6 +1,7 @@
-//! Why a request failed: at which node, which request, and what happened.
+//! Why a request failed: at which node, which request, and what happened; and what that means for
+//! whoever thinks of sending it again.
 
-use std::{fmt, io, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use dht_protocol::{
     batch::BatchError,
@@ -110,6 +111,51 @@ pub enum ErrorKind {
     /// Refused before anything was sent: a filter needs at least one byte.
     #[error("filter not set: it needs at least one byte")]
     EmptyFilter,
+    /// There is no connection to the node now. Nothing was sent.
+    #[error("not connected")]
+    NotConnected,
+    /// The connection ended before the answer came.
+    #[error("the connection was lost{}: {reason}", before(*.sent))]
+    Disconnected {
+        /// Whether any of the request may have left this machine.
+        sent: bool,
+        /// Why it ended.
+        reason: Arc<str>,
+    },
+    /// As many requests run on the node's connection as may. Nothing was sent.
+    #[error("{0} requests run already")]
+    TooManyRequests(usize),
+    /// More bytes wait to be sent to the node than may. Nothing was sent.
+    #[error("request queue full: {0} bytes wait for the node")]
+    QueueFull(usize),
+    /// An update met a conflict with another client so many times.
+    #[error("others changed the record {0} times meanwhile")]
+    Conflict(u32),
+    /// A stream's node was away for so long that it was given up.
+    #[error("the node was away for {0:?}")]
+    Away(Duration),
+    /// The client was shut down.
+    #[error("the client was shut down")]
+    ShutDown,
+    /// A value is not what it was said to be; the reason.
+    #[error("cannot convert the value: {0}")]
+    Value(Arc<str>),
+    /// The request is not one of this protocol.
+    #[error("the {0} protocol has no such request")]
+    NotInProtocol(&'static str),
+}
+
+const fn before(sent: bool) -> &'static str {
+    if sent { "" } else { " before the request was sent" }
+}
+
+/// What is known of a request that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Fate {
+    /// It was never sent, or its node refused it: nothing has changed.
+    NotDone,
+    /// It was sent and no answer came: the node may have done it, or may still do it.
+    Unknown,
 }
 
 /// Why a neo connection did not come about, though there was somebody to talk to.
@@ -144,6 +190,88 @@ impl From<ClientHandshakeError> for AuthenticationError {
     }
 }
 
+impl Error {
+    /// Whether the request may have been executed.
+    #[must_use]
+    pub const fn fate(&self) -> Fate {
+        match &self.kind {
+            ErrorKind::TimedOut(_)
+            | ErrorKind::Closed
+            | ErrorKind::Io(_)
+            | ErrorKind::NodeError
+            | ErrorKind::NeoProtocol(_)
+            | ErrorKind::Protocol(_)
+            | ErrorKind::Batch(_)
+            | ErrorKind::Unasked(_)
+            | ErrorKind::Away(_)
+            | ErrorKind::ShutDown
+            | ErrorKind::Value(_)
+            | ErrorKind::Disconnected { sent: true, .. }
+            | ErrorKind::Status(Status::Error) => Fate::Unknown,
+            _ => Fate::NotDone,
+        }
+    }
+
+    /// Whether what the application wanted to write may have been written: for a Put, a Remove or
+    /// the like, that [`Error::fate`] is unknown; for a request that only reads, never.
+    #[must_use]
+    pub const fn may_have_written(&self) -> bool {
+        matches!(self.fate(), Fate::Unknown)
+            && match self.request {
+                Some(request) => request.is_write(),
+                None => false,
+            }
+    }
+
+    /// Whether it makes sense to try again a little later, and cannot do harm: the cause may pass,
+    /// and sending it twice is the same as sending it once. That is so for every request but an
+    /// Update whose fate is unknown. Source: spec `client` B.2.
+    #[must_use]
+    pub const fn is_retry_safe(&self) -> bool {
+        let may_pass = matches!(
+            &self.kind,
+            ErrorKind::Connect(_)
+                | ErrorKind::ConnectTimedOut(_)
+                | ErrorKind::TimedOut(_)
+                | ErrorKind::Closed
+                | ErrorKind::Io(_)
+                | ErrorKind::NoNode(_)
+                | ErrorKind::NotConnected
+                | ErrorKind::Disconnected { .. }
+                | ErrorKind::TooManyRequests(_)
+                | ErrorKind::QueueFull(_)
+                | ErrorKind::Conflict(_)
+                | ErrorKind::Away(_)
+                | ErrorKind::Status(Status::OutOfMemory)
+        );
+        let update = matches!(self.request, Some(RequestName::Neo(neo::Command::Update)));
+        may_pass && !(update && self.may_have_written())
+    }
+}
+
+impl RequestName {
+    /// Whether the request changes what a node stores.
+    #[must_use]
+    pub const fn is_write(self) -> bool {
+        match self {
+            Self::Legacy(command) => matches!(
+                command,
+                legacy::Command::Put
+                    | legacy::Command::Remove
+                    | legacy::Command::RemoveChannel
+                    | legacy::Command::PutBatch
+            ),
+            Self::Neo(command) => matches!(
+                command,
+                neo::Command::Put
+                    | neo::Command::Remove
+                    | neo::Command::RemoveChannel
+                    | neo::Command::Update
+            ),
+        }
+    }
+}
+
 impl ErrorKind {
     /// Whether the connection is out of step or gone, so that no other request can use it.
     /// Source: spec `protocol-legacy` 13.4, `protocol-neo` 16.4.
@@ -159,7 +287,15 @@ impl ErrorKind {
             | Self::NodeError
             | Self::NotPermitted
             | Self::Unsupported
-            | Self::ValueTooBig(_) => false,
+            | Self::ValueTooBig(_)
+            | Self::NotConnected
+            | Self::TooManyRequests(_)
+            | Self::QueueFull(_)
+            | Self::Conflict(_)
+            | Self::Away(_)
+            | Self::ShutDown
+            | Self::Value(_)
+            | Self::NotInProtocol(_) => false,
             Self::Connect(_)
             | Self::ConnectTimedOut(_)
             | Self::TimedOut(_)
@@ -169,6 +305,7 @@ impl ErrorKind {
             | Self::Batch(_)
             | Self::Unasked(_)
             | Self::Authentication(_)
+            | Self::Disconnected { .. }
             | Self::NeoProtocol(_) => true,
         }
     }

@@ -346,7 +346,7 @@ impl Session {
 }
 
 /// Source: spec `node` 11.10.
-fn set_options(socket: &mio::net::TcpStream) -> io::Result<()> {
+pub(crate) fn set_options(socket: &mio::net::TcpStream) -> io::Result<()> {
     socket.set_nodelay(true)?;
     let keepalive = TcpKeepalive::new()
         .with_time(KEEPALIVE_IDLE)

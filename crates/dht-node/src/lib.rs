@@ -17,6 +17,7 @@
 //!   durability/    the log of changes between dumps
 //! ranges.rs      which keys are ours, and who is told of it
 //! moves/         records on their way to other nodes, and from them
+//! embedded.rs    a node within another program, for tests
 //! ```
 
 mod alarms;
@@ -28,6 +29,7 @@ mod counters;
 mod credentials;
 mod driver;
 mod durability;
+pub mod embedded;
 mod handlers;
 mod legacy;
 mod mailbox;

@@ -339,7 +339,7 @@ fn load(
 }
 
 /// Takes a port, without listening yet.
-fn bind(config: &NodeConfig, port: u16) -> Result<(Socket, SocketAddr), StartError> {
+pub(crate) fn bind(config: &NodeConfig, port: u16) -> Result<(Socket, SocketAddr), StartError> {
     let address = SocketAddr::from((config.server.address, port));
     let bind = || {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -352,7 +352,7 @@ fn bind(config: &NodeConfig, port: u16) -> Result<(Socket, SocketAddr), StartErr
     bind().map_err(|source| StartError::Listen { address, source })
 }
 
-fn listen(
+pub(crate) fn listen(
     config: &NodeConfig,
     socket: Socket,
     address: SocketAddr,

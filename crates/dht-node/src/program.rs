@@ -140,12 +140,12 @@ fn open_logs(config: &NodeConfig) -> Result<Logs, LogFileError> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the program's clock, handed down from here")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the program's clock, handed down from here")]
-fn unix_time() -> u64 {
+pub(crate) fn unix_time() -> u64 {
     let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since_epoch.map_or(0, |since_epoch| since_epoch.as_secs())
 }

@@ -77,6 +77,12 @@ fn byte_values(value: u64) -> impl Iterator<Item = u8> {
     value.to_le_bytes().into_iter().rev()
 }
 
+impl From<u64> for Key {
+    fn from(key: u64) -> Self {
+        Self(key)
+    }
+}
+
 impl fmt::Debug for Key {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Key({:#018x})", self.0)

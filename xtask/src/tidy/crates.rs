@@ -92,6 +92,12 @@ const RULES: &[Rule] = &[
         never: &[],
         paths: &[],
     },
+    Rule {
+        name: "dht-test",
+        ours: &["dht-client", "dht-node", "dht-protocol"],
+        never: &[],
+        paths: &[],
+    },
     Rule { name: "dht-testkit", ours: &[], never: &[], paths: &[] },
     Rule { name: "xtask", ours: &["dht-testkit"], never: &[], paths: &[] },
 ];

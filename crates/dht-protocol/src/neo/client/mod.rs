@@ -14,10 +14,9 @@
 
 mod request;
 
-use std::collections::HashMap;
-
 use dht_types::HashRange;
 use request::Running;
+use rustc_hash::FxHashMap;
 
 use super::frame::{self, Frame, FrameError, FrameKind, REPLY_BODY_BYTES_MAX};
 use super::requests::{
@@ -111,7 +110,8 @@ pub struct NotWaiting;
 pub struct Client {
     /// Of the next request. Ids are never used twice: a late message finds nobody.
     next_id: RequestId,
-    running: HashMap<RequestId, Running>,
+    /// Ids are ours, so nobody can choose them to meet.
+    running: FxHashMap<RequestId, Running>,
 }
 
 impl Client {
@@ -119,7 +119,14 @@ impl Client {
     #[must_use]
     pub fn new() -> Self {
         let next_id = RequestId::new(1).expect("not 0");
-        Self { next_id, running: HashMap::new() }
+        Self { next_id, running: FxHashMap::default() }
+    }
+
+    /// The client of the next connection to the same node. It goes on counting ids, so that none
+    /// stands for two requests.
+    #[must_use]
+    pub fn for_next_connection(&self) -> Self {
+        Self { next_id: self.next_id, running: FxHashMap::default() }
     }
 
     /// How many requests run.

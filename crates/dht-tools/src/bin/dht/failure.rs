@@ -173,6 +173,15 @@ fn exit_of(kind: &ErrorKind) -> Exit {
         | ErrorKind::Authentication(_)
         | ErrorKind::NeoProtocol(_)
         | ErrorKind::Version(_)
+        | ErrorKind::NotConnected
+        | ErrorKind::Disconnected { .. }
+        | ErrorKind::TooManyRequests(_)
+        | ErrorKind::QueueFull(_)
+        | ErrorKind::Conflict(_)
+        | ErrorKind::Away(_)
+        | ErrorKind::ShutDown
+        | ErrorKind::Value(_)
+        | ErrorKind::NotInProtocol(_)
         | ErrorKind::NoNode(_) => Exit::Unreachable,
     }
 }
@@ -222,6 +231,15 @@ fn hint(kind: &ErrorKind) -> Option<&'static str> {
         | ErrorKind::Version(_)
         | ErrorKind::ValueTooBig(_)
         | ErrorKind::EmptyValue
+        | ErrorKind::NotConnected
+        | ErrorKind::Disconnected { .. }
+        | ErrorKind::TooManyRequests(_)
+        | ErrorKind::QueueFull(_)
+        | ErrorKind::Conflict(_)
+        | ErrorKind::Away(_)
+        | ErrorKind::ShutDown
+        | ErrorKind::Value(_)
+        | ErrorKind::NotInProtocol(_)
         | ErrorKind::EmptyFilter => None,
     }
 }
