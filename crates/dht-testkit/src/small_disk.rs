@@ -40,6 +40,16 @@ impl SmallDisk {
         file.set_len(taken.saturating_sub(bytes as u64)).expect("our file");
     }
 
+    /// Takes whatever is free, and keeps what was taken before.
+    pub fn fill(&self) {
+        let ballast = File::options().create(true).append(true).open(self.ballast());
+        let mut ballast = ballast.expect("our file system");
+        // The last bytes one by one.
+        for piece in [&[1; 4096][..], &[1]] {
+            while ballast.write_all(piece).is_ok() {}
+        }
+    }
+
     /// All that the test has not taken itself is free again.
     pub fn empty(&self) {
         // It is not there the first time.
