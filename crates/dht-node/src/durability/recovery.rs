@@ -27,7 +27,7 @@ use super::CHANGES_LOG;
 use super::config::{DurabilityConfig, Level};
 use super::keeper::{Keeper, KeeperOptions};
 use crate::context::Clock;
-use crate::persist::OutOfRange;
+use crate::persist::{OutOfRange, Progress};
 
 /// What the log of the node's former lives holds.
 pub(crate) struct Recovery {
@@ -258,10 +258,16 @@ impl Recovery {
         log::info!(target: CHANGES_LOG, "Replaying the log: {} changes", self.survey.changes);
         let threads = options.threads.max(1) as u64;
         let applied = AtomicU64::new(0);
+        let progress = Progress::of_changes(self.survey.changes);
         let part = |index| {
             let mut apply = Apply::new(self, store, positions, options);
             let part = Part { index, count: threads };
+            let name = format!("log, part {} of {threads}", index + 1);
+            let mut done_so_far = 0;
+            let mut progress = progress.file(&name, self.survey.changes / threads, options.clock);
             let done = replay(&*self.disk, &self.survey, self.floor(), part, |change| {
+                done_so_far += 1;
+                progress.reached(done_so_far);
                 apply.change(change)
             });
             applied.fetch_add(apply.applied, Relaxed);
@@ -281,6 +287,7 @@ impl Recovery {
                 ReplayError::Refused(error) => error,
             })?;
         }
+        drop(progress);
         let (applied, took) = (applied.into_inner(), (options.clock)().duration_since(began));
         log::info!(
             target: CHANGES_LOG,

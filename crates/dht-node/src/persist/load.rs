@@ -7,7 +7,6 @@
 //!     file.rs        a file: which of its records are taken
 //!       fill.rs        records into the store, several threads for a large file
 //!     loss.rs        what is lost, for people
-//!   progress.rs    how far it is
 //! load_all       nothing lost that was not accepted? then damaged files are set aside
 //! ```
 //!
@@ -19,7 +18,6 @@ mod channel;
 mod file;
 mod fill;
 mod loss;
-mod progress;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -32,8 +30,8 @@ use dht_types::{ChannelName, HashRange, Key};
 
 use self::channel::ChannelLoad;
 use self::loss::Loss;
-use self::progress::Progress;
 use super::dumps::Dumps;
+use super::progress::Progress;
 use super::{CHANNELS_LOG, DUMP_LOG};
 use crate::context::{Clock, UnixTime};
 use crate::moves::JOURNAL_FILE;
@@ -180,7 +178,7 @@ pub(crate) fn load_all(
     log::info!(target: CHANNELS_LOG, "Scanning {} for memory files", dir.display());
     let jobs = jobs(scan_dir(disk, dir)?, dir);
     let total_bytes = jobs.iter().map(Job::bytes).sum();
-    let progress = Progress::begin(total_bytes);
+    let progress = Progress::of_bytes(total_bytes);
     let load = ChannelLoad { disk, dir, store, dumps, options, progress: &progress, log_holds };
     let ends = run_all(&jobs, options.threads, |job, threads| load.run(job, threads))?;
     drop(progress);

@@ -5,6 +5,7 @@
 //! dump.rs       a channel into its dump file; all of them at shutdown
 //! dumper.rs     the thread that does so while the node serves
 //! schedule.rs   when which channel
+//! progress.rs   how far a start is: the log's lines, and a bar on a terminal
 //! dumps.rs      what became of it; what RemoveChannel and a dump must not do at a time
 //! ```
 
@@ -13,6 +14,7 @@ mod dumper;
 mod dumps;
 mod load;
 mod percent;
+mod progress;
 mod schedule;
 
 pub(crate) use dump::DumpTarget;
@@ -21,6 +23,7 @@ pub(crate) use dump::LogCut;
 pub(crate) use dumper::Dumper;
 pub(crate) use dumps::{Dumps, Positions, RemoveError};
 pub(crate) use load::{LoadError, LoadOptions, LoadedChannel, Origin, load_all};
+pub(crate) use progress::Progress;
 pub(crate) use schedule::Schedule;
 
 pub use load::OutOfRange;

@@ -17,12 +17,12 @@ use dht_types::ChannelName;
 
 use super::file::{FileLoad, Loaded};
 use super::loss::{Cause, Content, Instead, Loss};
-use super::progress::Progress;
 use super::{
     ChannelEnd, Job, LoadError, LoadOptions, LoadedChannel, LogHolds, Origin, tell_of_ignored,
 };
 use crate::persist::DUMP_LOG;
 use crate::persist::dumps::{Dumps, GoodDump};
+use crate::persist::progress::Progress;
 
 /// What the loading of every channel has in common.
 pub(super) struct ChannelLoad<'a> {

@@ -10,9 +10,9 @@ use dht_storage::{PutError, Store};
 use dht_types::{ChannelName, Key};
 
 use super::fill::fill;
-use super::progress::Progress;
 use super::{LoadError, LoadOptions, OutOfRange};
 use crate::persist::DUMP_LOG;
+use crate::persist::progress::Progress;
 
 /// The loading of one file.
 pub(super) struct FileLoad<'a> {

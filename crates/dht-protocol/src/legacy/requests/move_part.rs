@@ -463,13 +463,8 @@ mod tests {
 
     #[test]
     fn replies_read_back() {
-        let progress = MoveProgress {
-            records: 1,
-            value_bytes: 2,
-            scanned: 3,
-            scanned_of: 4,
-            pause_micros: 5,
-        };
+        let progress =
+            MoveProgress { records: 1, value_bytes: 2, scanned: 3, scanned_of: 4, pause_micros: 5 };
         let info = MoveInfo {
             version: 1,
             range: part(),
