@@ -92,8 +92,8 @@ pub(crate) struct State {
     pub(crate) connects: u64,
 }
 
-/// One more than the greatest command code.
-const COMMANDS: usize = 11;
+/// A place for each code, that of 0 unused: codes are 1, 2, 3 and so on.
+const COMMANDS: usize = Command::ALL.len() + 1;
 
 impl Link {
     pub(crate) fn new(limits: Limits) -> Self {
