@@ -150,7 +150,8 @@ impl Servers {
             "[Server]\naddress = 127.0.0.1\nport = {port}\nminval = 0x0000000000000000\n\
              maxval = 0xffffffffffffffff\ndata_dir = data\nunix_socket_path = dhtnode.socket\n\
              [Performance]\nworkers = 1\nio = {io}\n[Options_Memory]\nlock_memory = false\n\
-             [Dumps]\nperiod_s = 0\n[VERSION]\ndefault_version_log = false\n\
+             [Dumps]\nperiod_s = 0\n[Log]\ndurability = memory\n\
+             [VERSION]\ndefault_version_log = false\n\
              [LOG.Root]\nlevel = info\nfile = log/root.log\nconsole = false\npropagate = true\n"
         );
         let credentials = format!("admin:{}\n", "0".repeat(256));
