@@ -19,7 +19,7 @@ pub(crate) fn a_node_is_dumped_by_neo() {
     let mut dump = Dump::start(&dump_dir, node.address(), WITH_CREDENTIALS, &["--oneshot"]);
     assert_eq!(dump.wait().code(), Some(0));
     assert_eq!(dump.stderr(), "");
-    assert_eq!(names(&dir.path().join("data")), ["deleted", "many.tcm"]);
+    assert_eq!(names(&dir.path().join("data")), ["changes", "deleted", "many.tcm"]);
     let asked = format!("GetChannels: 127.0.0.1:{neo_port}, 'many'");
     assert!(dump.log().contains(&asked), "{}", dump.log());
     assert!(dump.log().contains("Finished dumping 'many', 5000 records, "));
@@ -40,7 +40,7 @@ pub(crate) fn a_node_is_dumped_by_neo() {
     connect(node.address()).remove_channel(&channel("many")).expect("it is there");
     dump.wait_for_log("Detected removed channel 'many'");
     assert_eq!(neo.get_channels().expect("it answers"), Vec::<String>::new());
-    assert_eq!(names(&dir.path().join("data")), ["deleted"]);
+    assert_eq!(names(&dir.path().join("data")), ["changes", "deleted"]);
 }
 
 pub(crate) fn credentials_that_cannot_be_used_say_why() {

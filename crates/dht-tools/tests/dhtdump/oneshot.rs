@@ -49,7 +49,7 @@ pub(crate) fn a_dump_is_what_the_next_node_loads() {
         Dump::start(&dir.path().join("dump"), node.address(), "data_dir = ../data", &["--oneshot"]);
     assert_eq!(dump.wait().code(), Some(0));
     assert_eq!(dump.stderr(), "");
-    let files = ["deleted", "large.tcm", "large.tcm.backup", "many.tcm", "one.tcm"];
+    let files = ["changes", "deleted", "large.tcm", "large.tcm.backup", "many.tcm", "one.tcm"];
     assert_eq!(names(&data), files);
     // No stats: they are of the daemon.
     assert_eq!(names(&dir.path().join("dump/log")), ["root.log", "version.log"]);
