@@ -18,6 +18,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use rustix::fs::Mode;
 
@@ -106,6 +107,17 @@ pub enum BindError {
     },
 }
 
+/// Binds with umask 002. The umask is one of the whole process: two threads that change it for a
+/// moment would leave each other's.
+fn bind_for_group(path: &Path) -> io::Result<UnixListener> {
+    static UMASK: Mutex<()> = Mutex::new(());
+    let _alone = UMASK.lock().unwrap_or_else(PoisonError::into_inner);
+    let umask = rustix::process::umask(Mode::WOTH);
+    let bound = UnixListener::bind(path);
+    rustix::process::umask(umask);
+    bound
+}
+
 impl CommandListener {
     /// Binds a socket that everyone in the group may write to, or those whom `mode` allows. `key`
     /// is the config key of the path, for messages. A file of that name is removed, whatever it is.
@@ -122,9 +134,7 @@ impl CommandListener {
             Ok(false) => {}
             Err(error) => return Err(failed("remove what is in the place of", error)),
         }
-        let umask = rustix::process::umask(Mode::WOTH);
-        let bound = UnixListener::bind(path);
-        rustix::process::umask(umask);
+        let bound = bind_for_group(path);
         let listener = bound.map_err(|error| failed("bind", error))?;
         let meta = fs::symlink_metadata(path).map_err(|error| failed("find", error))?;
         let this = Self { listener, path: path.to_owned(), identity: (meta.dev(), meta.ino()) };
