@@ -7,9 +7,11 @@ use twox_hash::XxHash3_64;
 
 use crate::disk::DiskFile;
 
-/// Bytes that go to the file at a time, and that have a checksum of their own in the manifest. The
-/// last of a file are fewer.
+/// So many bytes of a file have a checksum of their own in the manifest. The last are fewer.
 pub(crate) const CHECKED_BYTES: usize = 1 << 20;
+/// Bytes that go to the file at a time. Past the page cache a disk is busy only as long as it has
+/// something to do, and it does the parts of one large write side by side.
+const BUFFER_BYTES: usize = 8 * CHECKED_BYTES;
 /// Where the buffer begins in memory is a multiple of this: what direct I/O wants of any device.
 const BUFFER_ALIGNMENT_BYTES: usize = 4096;
 
@@ -40,7 +42,7 @@ pub(crate) struct Checksums {
 
 impl BlockWriter {
     pub(crate) fn new(file: Box<dyn DiskFile>) -> Self {
-        let memory = vec![0; CHECKED_BYTES + BUFFER_ALIGNMENT_BYTES].into_boxed_slice();
+        let memory = vec![0; BUFFER_BYTES + BUFFER_ALIGNMENT_BYTES].into_boxed_slice();
         let beyond = memory.as_ptr().addr() % BUFFER_ALIGNMENT_BYTES;
         let aligned = (BUFFER_ALIGNMENT_BYTES - beyond) % BUFFER_ALIGNMENT_BYTES;
         let (checksum, block_checksums) = (XxHash3_64::new(), Vec::new());
@@ -61,7 +63,7 @@ impl BlockWriter {
         let bytes = &self.memory[self.aligned..self.aligned + self.filled];
         // Of the bytes in memory, not of what a file system makes of them.
         std::hash::Hasher::write(&mut self.checksum, bytes);
-        self.block_checksums.push(XxHash3_64::oneshot(bytes));
+        self.block_checksums.extend(bytes.chunks(CHECKED_BYTES).map(XxHash3_64::oneshot));
         write_all(&mut *self.file, bytes)?;
         self.filled = 0;
         Ok(())
@@ -70,10 +72,10 @@ impl BlockWriter {
 
 impl Write for BlockWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.filled == CHECKED_BYTES {
+        if self.filled == BUFFER_BYTES {
             self.empty()?;
         }
-        let taken = bytes.len().min(CHECKED_BYTES - self.filled);
+        let taken = bytes.len().min(BUFFER_BYTES - self.filled);
         let at = self.aligned + self.filled;
         self.memory[at..at + taken].copy_from_slice(&bytes[..taken]);
         self.filled += taken;
