@@ -208,6 +208,7 @@ impl Life {
         let dir = Path::new(DATA);
         let removed = self.dumps.remove_channel(&*self.disk, dir, store, &channel, log);
         removed.map_err(drop)?;
+        self.journals[worker].is_removed(&channel);
         oracle.acknowledge(ids);
         Ok(())
     }
