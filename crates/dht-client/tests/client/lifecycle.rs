@@ -1,9 +1,6 @@
 //! How a client comes about, what it tells of its nodes, how it connects again, and its end.
 
-use std::{
-    net::{SocketAddr, TcpListener},
-    time::Duration,
-};
+use std::{net::SocketAddr, time::Duration};
 
 use dht_client::{
     BuildError, Client, ClientCredentials, ErrorKind, Fate, Limits, MirrorEvent, NodeEvent,
@@ -97,10 +94,17 @@ async fn both_protocols_connect_anew_when_they_are_told_to() {
     }
 }
 
-/// An address at which nobody listens.
-fn nobody() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("it is bound")
+/// An address at which nobody listens, nor will as long as the socket is there.
+fn nobody() -> (Socket, String) {
+    let socket = bound();
+    let address = socket.local_addr().expect("bound").as_socket().expect("IPv4").to_string();
+    (socket, address)
+}
+
+fn bound() -> Socket {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
+    socket
 }
 
 /// Times of the next failed attempts, since the first one.
@@ -138,7 +142,8 @@ const WAITS_MS: [u64; 10] = [0, 0, 20, 40, 79, 157, 313, 625, 1250, 2500];
 
 #[tokio::test(start_paused = true)]
 async fn attempts_to_connect_wait_as_long_as_the_originals() {
-    let builder = Client::builder().node(nobody().to_string()).limits(patient());
+    let (_port, nobody) = nobody();
+    let builder = Client::builder().node(nobody).limits(patient());
     let client = builder.credentials(TestNode::credentials()).build().expect("an address");
     let waits = [&WAITS_MS[..], &[2500, 2500]].concat();
     assert_eq!(failures(&client, waits.len()).await, sums(&waits));
@@ -156,8 +161,7 @@ async fn a_node_that_greets_and_hangs_up_is_not_greeted_without_a_pause() {
 
 /// A socket that listens, and whose queue of connections is full: the system answers nobody.
 fn full_listener() -> (Socket, Vec<Socket>) {
-    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    listener.bind(&"127.0.0.1:0".parse::<SocketAddr>().expect("one").into()).expect("a port");
+    let listener = bound();
     listener.listen(0).expect("it is bound");
     let address = listener.local_addr().expect("it is bound");
     let mut waiting = Vec::new();
@@ -340,7 +344,8 @@ async fn each_node_has_its_own_counts_and_all_together_their_sum() {
 
 #[tokio::test]
 async fn connect_waits_no_longer_than_the_connect_timeout() {
-    let builder = Client::builder().node(nobody().to_string());
+    let (_port, nobody) = nobody();
+    let builder = Client::builder().node(nobody);
     let builder = builder.credentials(TestNode::credentials());
     let error = builder.connect_timeout(Duration::from_millis(30)).connect().await;
     let BuildError::NotReady(not_ready) = error.expect_err("nobody is there") else {

@@ -1,7 +1,10 @@
 //! Keys that have two nodes, as while data moves: who is asked, in which order, and what is told
 //! if one of them fails. Source: spec `client` B.3.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::{AtomicBool, Ordering::SeqCst},
+    time::Duration,
+};
 
 use dht_client::{Channel, Client, ErrorKind, Fate, Limits, Removed, Updated};
 use dht_protocol::neo::{
@@ -232,15 +235,24 @@ async fn an_update_that_the_newest_refuses_leaves_the_record_where_it_is() {
 
 #[tokio::test]
 async fn an_update_whose_newest_node_is_silent_ends_in_time() {
-    let (older, newest) = moving(leaves(), vec![Step::AwaitClose]);
+    static WRITE_SEEN: AtomicBool = AtomicBool::new(false);
+    let seen = Step::Do(|_| WRITE_SEEN.store(true, SeqCst));
+    let (older, newest) = moving(leaves(), vec![seen, Step::AwaitClose]);
     let pair = Pair::of(older, newest, limits()).await;
-    let hasty = pair.channel.clone().with_timeout(Duration::from_millis(500));
-    let error = within(hasty.update(KEY, |value| [value, &b"d"[..]].concat())).await;
-    let error = error.expect_err("no answer");
+    let channel = pair.channel.clone();
+    let update = async move { channel.update(KEY, |value| [value, &b"d"[..]].concat()).await };
+    let update = tokio::spawn(update);
+    while !WRITE_SEEN.load(SeqCst) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // From now on only this clock brings it to its end.
+    tokio::time::pause();
+    tokio::time::advance(LIMIT).await;
+    let error = update.await.expect("no panic").expect_err("no answer");
+    tokio::time::resume();
     assert!(matches!(error.kind, ErrorKind::TimedOut(_)), "{error}");
     assert_eq!(error.node.as_ref(), Some(&pair.newest.node));
     assert!(error.may_have_written() && !error.is_retry_safe());
-    drop(hasty);
     pair.finish_older_first().await;
 }
 
