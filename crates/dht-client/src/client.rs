@@ -206,9 +206,17 @@ impl Client {
         }
     }
 
-    /// What was counted so far.
+    /// What was counted so far, over all nodes.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        self.stats_by_node().iter().for_each(|(_, stats)| sum.add(stats));
+        sum
+    }
+
+    /// What was counted so far, of each node.
+    #[must_use]
+    pub fn stats_by_node(&self) -> Vec<(NodeAddress, Stats)> {
         match &*self.inner {
             Inner::Neo(cluster) => cluster.stats(),
             Inner::Legacy(cluster) => cluster.stats(),
