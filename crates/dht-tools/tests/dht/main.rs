@@ -8,6 +8,7 @@ mod cluster;
 mod commands;
 mod neo;
 mod setup;
+mod transfer;
 mod workload;
 
 use std::process::ExitCode;
@@ -41,7 +42,17 @@ const TESTS: &[(&str, fn())] = &[
         neo::strangers_are_rejected_and_not_all_is_permitted,
     ),
     ("each_key_goes_to_its_neo_node", neo::each_key_goes_to_its_neo_node),
+    ("a_channel_goes_into_a_file_and_back", transfer::a_channel_goes_into_a_file_and_back),
+    (
+        "nothing_of_a_damaged_file_is_put_and_bad_records_are_left_out",
+        transfer::nothing_of_a_damaged_file_is_put_and_bad_records_are_left_out,
+    ),
+    ("a_missing_node_spoils_no_transfer", transfer::a_missing_node_spoils_no_transfer),
+    ("a_watcher_sees_plain_lines_in_a_pipe", transfer::a_watcher_sees_plain_lines_in_a_pipe),
+    ("a_follower_survives_a_node", transfer::a_follower_survives_a_node),
     ("the_workload_survives_a_restart", workload::the_workload_survives_a_restart),
+    ("the_workload_goes_over_neo_too", workload::the_workload_goes_over_neo_too),
+    ("a_bench_leaves_nothing_behind", workload::a_bench_leaves_nothing_behind),
     ("the_workload_notices_any_change", workload::the_workload_notices_any_change),
 ];
 
