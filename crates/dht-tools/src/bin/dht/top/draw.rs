@@ -47,10 +47,12 @@ pub(super) fn draw(
     // Half of what is left at most, so that channels have room whatever the number of nodes.
     let room = area.height.saturating_sub(3 + graph_rows);
     let node_rows = u16::try_from(state.nodes.len() + 1).unwrap_or(u16::MAX).min(room / 2 + 1);
-    let [title, ring, nodes, graphs, channels, foot] = Layout::vertical([
+    let away = state.nodes.iter().any(|node| node.away.is_some());
+    let [title, ring, nodes, reasons, graphs, channels, foot] = Layout::vertical([
         Constraint::Length(1),
         Constraint::Length(1),
         Constraint::Length(node_rows.max(2)),
+        Constraint::Length(u16::from(away)),
         Constraint::Length(graph_rows),
         Constraint::Min(2),
         Constraint::Length(1),
@@ -61,6 +63,7 @@ pub(super) fn draw(
     tables[0].select(Some(state.selected[0]));
     tables[1].select(Some(state.selected[1]));
     frame.render_stateful_widget(node_table(state, nodes.width, theme), nodes, &mut tables[0]);
+    frame.render_widget(Paragraph::new(Span::styled(why_away(state), theme.bad())), reasons);
     draw_graphs(frame, graphs, state, theme);
     let table = channel_table(state, channels.width, theme);
     frame.render_stateful_widget(table, channels, &mut tables[1]);
@@ -93,6 +96,21 @@ fn draw_title(frame: &mut Frame<'_>, area: Rect, state: &State, theme: Theme, ti
 
 fn plural(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// Why the node that is selected, or else the first one, is away; and how many others are.
+fn why_away(state: &State) -> String {
+    let why = |(number, node): (usize, &Node)| Some((number, node.away.clone()?));
+    let selected = state.nodes.get(state.selected[0]).map(|node| (state.selected[0], node));
+    let away = || state.nodes.iter().enumerate().filter_map(why);
+    let Some((number, why)) = selected.and_then(why).or_else(|| away().next()) else {
+        return String::new();
+    };
+    let others = match away().count() - 1 {
+        0 => String::new(),
+        others => format!(" (and {others} more)"),
+    };
+    format!("{} is away{others}: {why}", sign(number))
 }
 
 fn sign(number: usize) -> String {
@@ -209,37 +227,29 @@ fn node_row(
         Cell::new(node.address.to_string()),
     ];
     let Some(heard) = &node.heard else {
-        let what = node.away.clone().unwrap_or_else(|| "...".to_owned());
         cells.extend(["-", "-"].map(|text| right(text.to_owned())));
-        cells.push(Cell::new(""));
-        cells.push(Cell::new(what));
+        cells.push(Cell::new(if node.away.is_some() { "away" } else { "..." }));
         return cells;
     };
     let info = &heard.info;
     cells.push(right(share(info.hash_range)));
     cells.push(right(count(info.records)));
-    let bar = Cell::new(bar(info.records, most, bar_width)).style(theme.graph());
-    match &node.away {
-        // What it has told before is of little use beside this.
-        Some(why) if !wide => {
-            let away = format!("away: {why}");
-            cells.extend([Cell::new("away").style(theme.bad()), Cell::new(away[6..].to_owned())]);
-            return cells;
-        }
-        Some(_) => cells.push(Cell::new("away").style(theme.bad())),
-        None => cells.push(bar),
+    if node.away.is_some() {
+        // The other figures are old, and would say that it lives.
+        cells.push(Cell::new("away"));
+        return cells;
     }
-    cells.push(right(bytes(info.bytes).replace(" ", "").replace("iB", "")));
+    cells.push(Cell::new(bar(info.records, most, bar_width)).style(theme.graph()));
+    cells.push(right(bytes(info.bytes)));
     cells.push(right(count(info.connections)));
     cells.push(right(latency(heard.latency)));
     cells.push(right(node.requests.map_or_else(|| "-".to_owned(), rate)));
     cells.push(right(dump(node.dump_age())));
     if wide {
         cells.push(right(change(node.change)));
-        cells.push(Cell::new(match &node.away {
-            Some(why) => why.clone(),
-            None if info.hash_range.is_empty() => "empty".to_owned(),
-            None => info.hash_range.to_string(),
+        cells.push(Cell::new(match info.hash_range.is_empty() {
+            true => "empty".to_owned(),
+            false => info.hash_range.to_string(),
         }));
     }
     cells
@@ -303,8 +313,8 @@ fn channel_table(state: &State, width: u16, theme: Theme) -> Table<'static> {
 fn draw_graphs(frame: &mut Frame<'_>, area: Rect, state: &State, theme: Theme) {
     let requests = state.requests_per_second();
     let mut graphs = vec![
-        (format!("records {}", count(state.records.newest())), &state.records),
-        (format!("changes/s {}", count(state.changes.newest())), &state.changes),
+        (format!("records {}", count(state.totals().0)), &state.records),
+        (format!("changes/s {}", count(state.changes_per_second())), &state.changes),
         (format!("latency {}", latency(state.latency())), &state.latencies),
     ];
     if let Some(requests) = requests {

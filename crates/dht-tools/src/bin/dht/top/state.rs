@@ -33,10 +33,6 @@ impl History {
     pub(super) fn last(&self, count: usize) -> Vec<u64> {
         self.0.iter().skip(self.0.len().saturating_sub(count)).copied().collect()
     }
-
-    pub(super) fn newest(&self) -> u64 {
-        self.0.back().copied().unwrap_or(0)
-    }
 }
 
 /// A node as it is known now.
@@ -241,8 +237,7 @@ impl State {
         }
         let (records, _) = self.totals();
         self.records.push(records);
-        let change: f64 = self.nodes.iter().map(|node| node.change.abs()).sum();
-        self.changes.push(as_u64(change));
+        self.changes.push(self.changes_per_second());
         self.requests.push(as_u64(self.requests_per_second().unwrap_or(0.0)));
         self.latencies.push(u64::try_from(self.latency().as_micros()).unwrap_or(u64::MAX));
         let sizes = self.channels.iter().map(|channel| (channel.name.clone(), channel.records));
@@ -290,6 +285,11 @@ impl State {
         infos.fold((0, 0), |(records, bytes), heard| {
             (records.saturating_add(heard.info.records), bytes.saturating_add(heard.info.bytes))
         })
+    }
+
+    /// Records more or less per second, of all nodes.
+    pub(super) fn changes_per_second(&self) -> u64 {
+        as_u64(self.nodes.iter().map(|node| node.change.abs()).sum())
     }
 
     /// Of all nodes that tell.
