@@ -12,8 +12,8 @@
 //! < failure      what went wrong, what to do, the exit code
 //! ```
 //!
-//! It speaks both protocols, through `dht-client`: neo if there are credentials, else legacy. All of
-//! it runs on one thread; what writes to standard output makes everything wait, the nodes included.
+//! It speaks both protocols, through `dht-client`: neo if there are credentials, else legacy. All
+//! of it runs on one thread: who reads our output slowly makes everything wait, the nodes included.
 
 mod args;
 mod bench;

@@ -107,8 +107,11 @@ impl Pen {
         // Columns in front of the text: time, two blanks, the word, two blanks.
         const FRONT: usize = 8 + 2 + 8 + 2;
         let text = match self.columns {
-            Some(columns) => cut(text, columns.saturating_sub(FRONT)),
-            None => text.clone(),
+            // What is said of a node is read whole.
+            Some(columns) if matches!(*word, "put" | "record") => {
+                cut(text, columns.saturating_sub(FRONT))
+            }
+            _ => text.clone(),
         };
         match self.color {
             true => {

@@ -322,11 +322,11 @@ fn draw_graphs(frame: &mut Frame<'_>, area: Rect, state: &State, theme: Theme) {
     }
     let columns = Layout::horizontal(graphs.iter().map(|_| Constraint::Fill(1))).split(area);
     for ((title, history), column) in graphs.into_iter().zip(columns.iter()) {
-        draw_graph(frame, *column, title, history, theme);
+        draw_graph(frame, *column, &title, history, theme);
     }
 }
 
-fn draw_graph(frame: &mut Frame<'_>, area: Rect, title: String, points: &History, theme: Theme) {
+fn draw_graph(frame: &mut Frame<'_>, area: Rect, title: &str, points: &History, theme: Theme) {
     let block = Block::new().borders(Borders::ALL).border_style(theme.dim());
     let block = block.title(Span::styled(format!(" {title} "), theme.title()));
     let inner = block.inner(area);

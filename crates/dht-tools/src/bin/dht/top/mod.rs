@@ -7,7 +7,7 @@
 //!   > draw     state -> screen
 //! ```
 //!
-//! Each node is asked over a connection of its own, so that one that hangs does not hide the others.
+//! Each node is asked over connections of its own: one that hangs does not hide the others.
 
 mod draw;
 mod poll;

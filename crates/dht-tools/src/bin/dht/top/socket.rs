@@ -66,7 +66,9 @@ mod tests {
     fn health_and_requests_are_read_and_an_older_node_is_none() {
         let mut local = Local::default();
         local.read_health(
-            "degraded 1 failed, 0 stalled\nfruits 3061 120000 15840512 none\nroots never 0 0 no room left\n",
+            "degraded 1 failed, 0 stalled\n\
+             fruits 3061 120000 15840512 none\n\
+             roots never 0 0 no room left\n",
         );
         assert_eq!(local.health, "degraded 1 failed, 0 stalled");
         let dumps = [("fruits".to_owned(), Some(3061)), ("roots".to_owned(), None)];

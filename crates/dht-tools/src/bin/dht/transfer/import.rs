@@ -72,7 +72,8 @@ pub(crate) async fn import(access: &Access, args: &ImportArgs) -> Result<Exit, F
         if let Some(failure) = stopped {
             drop(progress);
             say(&format!(
-                "dht: stopped; the first {done} records are stored or told above: --skip {done} goes on"
+                "dht: stopped; the first {done} records are stored or told above: --skip {done} \
+                 goes on"
             ));
             return Err(failure);
         }

@@ -50,8 +50,8 @@ impl Source {
         }
     }
 
-    /// Reads a file to its end: nothing is to be put of one that is damaged. The number of records;
-    /// `None` for standard input, which can be read only once.
+    /// Reads a file to its end: nothing is to be put of one that is damaged. The number of its
+    /// records; `None` for standard input, which can be read only once.
     pub(super) fn check(form: Form, file: &Path) -> Result<Option<u64>, Failure> {
         if is_standard(file) {
             return Ok(None);
@@ -69,8 +69,8 @@ impl Source {
         Ok(Some(count))
     }
 
-    /// The records behind the first few, read by a thread of its own: an input that is slow must not
-    /// keep what was read from being put.
+    /// The records behind the first few, read by a thread of its own: an input that is slow must
+    /// not keep what was read from being put.
     pub(super) fn read_ahead(self, skip: usize) -> impl Stream<Item = Record> {
         let (record_tx, mut records) = mpsc::channel(RECORDS_READ_AHEAD);
         // Not joined: standard input may stay silent for ever, and the program end nevertheless.
