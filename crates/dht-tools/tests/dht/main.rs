@@ -18,6 +18,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_record_goes_in_and_out_unchanged", commands::a_record_goes_in_and_out_unchanged),
     ("a_channel_can_be_looked_through", commands::a_channel_can_be_looked_through),
     ("a_node_tells_what_it_holds", commands::a_node_tells_what_it_holds),
+    ("a_node_tells_its_requests_at_its_socket", commands::a_node_tells_its_requests_at_its_socket),
     ("removing_a_channel_needs_a_yes", commands::removing_a_channel_needs_a_yes),
     ("a_listener_sees_what_is_put", commands::a_listener_sees_what_is_put),
     ("exit_codes_tell_refusals_from_absence", commands::exit_codes_tell_refusals_from_absence),
