@@ -7,8 +7,8 @@ use futures_core::Stream;
 use tokio::{sync::broadcast, time::Instant};
 
 use crate::{
-    Builder, Channel, ClientCredentials, Error, Key, Limits, NodeAddress, NodeEvent, NodeStatus,
-    NotReady, Outcomes, RangeReport, Stats, legacy, neo, ranges,
+    Builder, Channel, ClientCredentials, Error, Key, Limits, NodeAddress, NodeEvent, NodeInfo,
+    NodeStatus, NotReady, Outcomes, RangeReport, Stats, legacy, neo, ranges,
 };
 
 /// A client of a cluster. Clones share connections; the last one that is dropped, streams and
@@ -178,6 +178,18 @@ impl Client {
                 }
             }
         }))
+    }
+
+    /// What each node tells of itself. Neo has no such requests: its client asks the legacy port of
+    /// the same node, 100 below.
+    pub async fn info_by_node(&self) -> Outcomes<NodeInfo> {
+        match &*self.inner {
+            Inner::Neo(cluster) => {
+                let nodes = self.nodes().into_iter().map(|node| node.address).collect();
+                legacy::info::info_beside(nodes, &cluster.limits).await
+            }
+            Inner::Legacy(cluster) => cluster.info().await,
+        }
     }
 
     /// The names of all channels of each node.

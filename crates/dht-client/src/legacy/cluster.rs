@@ -358,9 +358,7 @@ pub(crate) async fn channel_size_beside(
     limits: &Limits,
 ) -> Outcomes<ChannelSize> {
     let ask = |neo: NodeAddress| {
-        let beside =
-            NodeAddress { host: neo.host.clone(), port: neo.port.saturating_sub(NEO_PORT_OFFSET) };
-        let pool = Pool::new(beside, limits.clone());
+        let pool = Pool::new(beside(&neo), limits.clone());
         async move {
             let size = pool.call(&GetChannelSize { channel }, limits.request_timeout).await;
             (neo, size.map(|size| size_of(&size)))
@@ -368,6 +366,11 @@ pub(crate) async fn channel_size_beside(
         .boxed()
     };
     Outcomes::new(join_all(neo_nodes.into_iter().map(ask)).await)
+}
+
+/// The legacy port of the node with this neo port.
+pub(super) fn beside(neo: &NodeAddress) -> NodeAddress {
+    NodeAddress { host: neo.host.clone(), port: neo.port.saturating_sub(NEO_PORT_OFFSET) }
 }
 
 const fn size_of(size: &NodeSize) -> ChannelSize {
