@@ -16,7 +16,7 @@ use dht_types::HashRange;
 use super::remove::remove_record;
 use super::{NeoStream, Outcome, Step, Stream};
 use crate::context::{Context, writer};
-use crate::moves::{GivePart, Moves, PurgeStream, Requester, node_address};
+use crate::moves::{GivePart, Moves, PurgeStream, Requester, SyncStream, node_address};
 use crate::ranges::without;
 
 /// A move that this connection has asked for. It is given up with it.
@@ -62,7 +62,8 @@ pub(super) fn legacy(cx: &mut Context, request: &MovePart<'_>, out: &mut Vec<u8>
         },
         MoveMessage::Cancel { token, part } => match Moves::cancel(&cx.shared, token, part) {
             MoveReply::NotClaimed => return purge(cx, part, token, MoveReply::NotClaimed),
-            claimed => claimed,
+            claimed if cx.shared.ranges.is_synced() => claimed,
+            claimed => return Outcome::Stream(Stream::Sync(SyncStream::new(cx, claimed))),
         },
     };
     answer(&reply, out)

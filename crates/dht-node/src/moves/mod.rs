@@ -4,6 +4,7 @@
 //! redistribute.rs   the legacy Redistribute: a range is set at once, what lies outside goes out
 //! receiving.rs        its other end: what a taker remembers, so that nothing old replaces news
 //! handover.rs       MovePart between nodes of ours: the giver serves until the taker has all
+//! settle.rs           whose the part is, if that is not certain; what follows from that
 //! taking.rs           its other end
 //! changes.rs          which records changed since they were sent
 //! peer.rs           the connection to the other node
@@ -20,6 +21,7 @@ mod journal;
 mod peer;
 mod receiving;
 mod redistribute;
+mod settle;
 mod taking;
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -31,11 +33,12 @@ use std::time::Duration;
 use dht_storage::{Channel, Notify};
 use dht_types::Key;
 
-pub(crate) use handover::{GivePart, resolve};
+pub(crate) use handover::GivePart;
 pub(crate) use journal::{JOURNAL_FILE, Journal, JournalError};
 pub(crate) use receiving::Receiving;
 pub(crate) use redistribute::{Redistribution, node_address};
-pub(crate) use taking::{PurgeStream, Taking};
+pub(crate) use settle::resolve;
+pub(crate) use taking::{PurgeStream, SyncStream, Taking};
 
 use crate::context::Clock;
 use crate::driver::ConnId;
@@ -61,6 +64,9 @@ struct State {
     /// A move goes out, or is cleaned up after.
     is_giving: bool,
     taking: Option<Taking>,
+    /// Who waits for the range to be synced, and whether somebody is at it.
+    sync_waits: Vec<Arc<taking::SyncWait>>,
+    is_syncing: bool,
     journal: Journal,
     threads: Vec<JoinHandle<()>>,
     next_worker: usize,
@@ -140,8 +146,15 @@ impl Drop for GivingTurn {
 
 impl Moves {
     pub(crate) fn new(journal: Journal, clock: Clock) -> Self {
-        let state =
-            State { is_giving: false, taking: None, journal, threads: Vec::new(), next_worker: 0 };
+        let state = State {
+            is_giving: false,
+            taking: None,
+            sync_waits: Vec::new(),
+            is_syncing: false,
+            journal,
+            threads: Vec::new(),
+            next_worker: 0,
+        };
         Self {
             state: Mutex::new(state),
             stop: Stop::default(),
