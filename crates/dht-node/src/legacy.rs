@@ -31,10 +31,7 @@ impl LegacySession {
         // Compat: who asks for a Redistribute may go, and it goes on.
         !matches!(
             self.stream,
-            Some((
-                _,
-                Stream::GetAll(_) | Stream::Redistribute(_) | Stream::Purge(_) | Stream::Sync(_)
-            ))
+            Some((_, Stream::GetAll(_) | Stream::Redistribute(_) | Stream::Purge(_)))
         )
     }
 
@@ -106,7 +103,6 @@ impl LegacySession {
             Stream::Redistribute(stream) => stream.step(out),
             Stream::Move(stream) => stream.step(peer_speaks, out),
             Stream::Purge(stream) => stream.step(cx, out),
-            Stream::Sync(stream) => stream.step(cx, out),
         };
         if step == Step::Done {
             cx.counters.legacy(*command).end();

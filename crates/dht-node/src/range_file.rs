@@ -99,8 +99,12 @@ impl Prepared {
         if self.range != range || fs::read(&self.target)? != self.before {
             return Ok(false);
         }
-        fs::rename(&self.beside, &self.target)?;
-        Ok(true)
+        match fs::rename(&self.beside, &self.target) {
+            Ok(()) => Ok(true),
+            // Somebody has cleared up.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) use remove::remove_record;
 pub(crate) use update::UpdateWait;
 
 use crate::context::Context;
-use crate::moves::{PurgeStream, SyncStream};
+use crate::moves::PurgeStream;
 
 /// How far a handler came.
 pub(crate) enum Outcome {
@@ -55,7 +55,6 @@ pub(crate) enum Stream {
     Redistribute(RedistributeStream),
     Move(MoveStream),
     Purge(Box<PurgeStream>),
-    Sync(SyncStream),
 }
 
 /// How far a step of a stream came.

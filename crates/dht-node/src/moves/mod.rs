@@ -38,7 +38,7 @@ pub(crate) use journal::{JOURNAL_FILE, Journal, JournalError};
 pub(crate) use receiving::Receiving;
 pub(crate) use redistribute::{Redistribution, node_address};
 pub(crate) use settle::resolve;
-pub(crate) use taking::{PurgeStream, SyncStream, Taking};
+pub(crate) use taking::{Job, PurgeStream, Taking};
 
 use crate::context::Clock;
 use crate::driver::ConnId;
@@ -65,7 +65,7 @@ struct State {
     is_giving: bool,
     taking: Option<Taking>,
     /// Who waits for the range to be synced, and whether somebody is at it.
-    sync_waits: Vec<Arc<taking::SyncWait>>,
+    sync_waits: Vec<Arc<Job>>,
     is_syncing: bool,
     journal: Journal,
     threads: Vec<JoinHandle<()>>,

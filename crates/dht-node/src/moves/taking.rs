@@ -10,11 +10,10 @@
 //!
 //! Clients wait for the claim, so what takes time is done at the beginning: the config file with
 //! the new range is written and synced, and only takes its name. That it did is synced afterwards;
-//! until then no giver is told for good that the part is ours ([`SyncStream`]).
+//! until then no giver is told for good that the part is ours. A [`Job`] does either.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dht_protocol::legacy::Status;
@@ -43,8 +42,8 @@ pub(crate) struct Taking {
     token: MoveToken,
     part: HashRange,
     last: Instant,
-    /// The config file as it will be.
-    prepared: Prepared,
+    /// The config file as it will be. Before it is there, nothing may come in.
+    prepared: Option<Prepared>,
 }
 
 impl Taking {
@@ -54,13 +53,14 @@ impl Taking {
 }
 
 impl Moves {
-    /// A giver announces a part. `Err` says why not.
+    /// A giver announces a part. `Err` says why not; else the job says whether it may send.
     pub(crate) fn begin_taking(
-        shared: &Shared,
+        shared: &Arc<Shared>,
         token: MoveToken,
         part: HashRange,
         value_bytes: u64,
-    ) -> Result<(), String> {
+        requester: Requester,
+    ) -> Result<Arc<Job>, String> {
         let moves = &shared.moves;
         let mut state = moves.lock();
         if state.is_giving || state.taking.as_ref().is_some_and(|t| t.is_alive(moves.clock)) {
@@ -85,26 +85,61 @@ impl Moves {
                  size_limit is {limit}"
             ));
         }
-        // The one before it vanishes first: they have the same name.
+        // The one before it vanishes first: they prepare the same file.
         state.taking = None;
-        let prepared = shared
-            .ranges
-            .prepare(range)
-            .map_err(|error| format!("the taker cannot keep a new hash range: {error}"))?;
-        state
-            .journal
-            .change(|journal| journal.add_foreign(part))
-            .map_err(|error| format!("the taker cannot write its journal of moves: {error}"))?;
+        state.taking = Some(Taking { token, part, last: (moves.clock)(), prepared: None });
+        drop(state);
+        let job = Job::new(requester);
+        let (owned, done) = (Arc::clone(shared), Arc::clone(&job));
+        let spawned = moves.spawn(move || done.end(Self::prepare(&owned, token, part, range)));
+        spawned.map_err(|error| {
+            moves.lock().taking.take_if(|taking| taking.token == token);
+            format!("the taker cannot start a thread for it: {error}")
+        })?;
+        Ok(job)
+    }
+
+    /// Brings to disk what has to be there before a part comes in.
+    fn prepare(
+        shared: &Shared,
+        token: MoveToken,
+        part: HashRange,
+        range: HashRange,
+    ) -> Result<(), String> {
+        let moves = &shared.moves;
+        let prepared = shared.ranges.prepare(range);
+        let mut state = moves.lock();
+        let kept =
+            prepared.map_err(|error| format!("the taker cannot keep a new hash range: {error}"));
+        let noted = kept.and_then(|prepared| {
+            let noted = state.journal.change(|journal| journal.add_foreign(part));
+            noted
+                .map(|()| prepared)
+                .map_err(|error| format!("the taker cannot write its journal of moves: {error}"))
+        });
         let foreign = state.journal.foreign.clone();
-        shared.ranges.change(|view| view.foreign = foreign);
-        state.taking = Some(Taking { token, part, last: (moves.clock)(), prepared });
-        Ok(())
+        let Some(taking) = state.taking.as_mut().filter(|taking| taking.token == token) else {
+            return Err("it was cancelled or replaced meanwhile".to_owned());
+        };
+        match noted {
+            Ok(prepared) => {
+                taking.prepared = Some(prepared);
+                taking.last = (moves.clock)();
+                shared.ranges.change(|view| view.foreign = foreign);
+                Ok(())
+            }
+            Err(why) => {
+                state.taking = None;
+                Err(why)
+            }
+        }
     }
 
     /// The part that a move brings, if that is under way.
     pub(crate) fn taking(&self, token: MoveToken) -> Option<HashRange> {
         let mut state = self.lock();
-        let taking = state.taking.as_mut().filter(|taking| taking.token == token)?;
+        let is_it = |taking: &&mut Taking| taking.token == token && taking.prepared.is_some();
+        let taking = state.taking.as_mut().filter(is_it)?;
         taking.last = (self.clock)();
         Some(taking.part)
     }
@@ -112,7 +147,8 @@ impl Moves {
     /// Makes the part ours. Returns the whole range.
     pub(crate) fn claim(shared: &Shared, token: MoveToken) -> Result<HashRange, String> {
         let mut state = shared.moves.lock();
-        let Some(Taking { part, prepared, .. }) = state.taking.take_if(|t| t.token == token) else {
+        let taking = state.taking.take_if(|taking| taking.token == token);
+        let Some(Taking { part, prepared: Some(prepared), .. }) = taking else {
             return Err(
                 "there is no such move here; it was cancelled, or the node started anew".to_owned()
             );
@@ -157,72 +193,59 @@ impl Moves {
         MoveReply::NotClaimed
     }
 
-    /// Has the range synced on a thread of its own: a worker has other things to do.
-    fn sync_range(shared: &Arc<Shared>, wait: &Arc<SyncWait>) {
+    /// Has the range synced. The job ends when it is, or cannot be.
+    pub(crate) fn sync_range(shared: &Arc<Shared>, requester: Requester) -> Arc<Job> {
         let moves = &shared.moves;
+        let job = Job::new(requester);
         let mut state = moves.lock();
-        state.sync_waits.push(Arc::clone(wait));
+        state.sync_waits.push(Arc::clone(&job));
         if std::mem::replace(&mut state.is_syncing, true) {
-            return;
+            return job;
         }
         drop(state);
         let owned = Arc::clone(shared);
         let spawned = moves.spawn(move || {
-            let synced = owned.ranges.sync();
-            owned.moves.sync_ended(synced.map_err(|error| error.to_string()));
+            let synced = owned.ranges.sync().map_err(|error| error.to_string());
+            // It may have changed again behind the sync.
+            let is_synced = owned.ranges.is_synced();
+            let late = || "the taker's new hash range is not on its disk yet".to_owned();
+            owned.moves.sync_ended(&synced.and_then(|()| is_synced.then_some(()).ok_or_else(late)));
         });
         if let Err(error) = spawned {
-            moves.sync_ended(Err(error.to_string()));
+            moves.sync_ended(&Err(error.to_string()));
         }
+        job
     }
 
-    fn sync_ended(&self, synced: Result<(), String>) {
-        if let Err(error) = synced {
-            log::error!("the new hash range cannot be synced: {error}");
-        }
+    fn sync_ended(&self, synced: &Result<(), String>) {
         let mut state = self.lock();
         state.is_syncing = false;
         let waits = std::mem::take(&mut state.sync_waits);
         drop(state);
         for wait in waits {
-            wait.has_ended.store(true, SeqCst);
-            wait.requester.wake();
+            wait.end(synced.clone());
         }
     }
 }
 
-/// A connection that waits for a sync. Each has one at most.
-pub(super) struct SyncWait {
-    has_ended: AtomicBool,
+/// What a thread of its own does for a connection: what would hold a worker up.
+pub(crate) struct Job {
+    outcome: Mutex<Option<Result<(), String>>>,
     requester: Requester,
 }
 
-/// Tells a giver that a part is ours, once that would outlive a power cut: it forgets it then.
-pub(crate) struct SyncStream {
-    reply: MoveReply,
-    wait: Arc<SyncWait>,
-}
-
-impl SyncStream {
-    pub(crate) fn new(cx: &Context, reply: MoveReply) -> Self {
-        let requester = Requester { mailbox: Arc::clone(&cx.mailbox), conn: cx.conn, stream: 0 };
-        let wait = Arc::new(SyncWait { has_ended: AtomicBool::new(false), requester });
-        Moves::sync_range(&cx.shared, &wait);
-        Self { reply, wait }
+impl Job {
+    fn new(requester: Requester) -> Arc<Self> {
+        Arc::new(Self { outcome: Mutex::new(None), requester })
     }
 
-    pub(crate) fn step(&self, cx: &Context, out: &mut Vec<u8>) -> Step {
-        if !self.wait.has_ended.load(SeqCst) {
-            return Step::Idle;
-        }
-        Status::Ok.encode(&mut writer(out));
-        if cx.shared.ranges.is_synced() {
-            self.reply.encode_array(&mut writer(out));
-        } else {
-            let why = "the taker's new hash range is not on its disk yet; its log may say why";
-            MoveReply::Refused(why.to_owned()).encode_array(&mut writer(out));
-        }
-        Step::Done
+    fn lock(&self) -> MutexGuard<'_, Option<Result<(), String>>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, outcome: Result<(), String>) {
+        *self.lock() = Some(outcome);
+        self.requester.wake();
     }
 }
 
@@ -233,6 +256,8 @@ pub(crate) struct PurgeStream {
     token: MoveToken,
     channels: Vec<Arc<Channel>>,
     cursor: Cursor,
+    /// Comes first; if it fails, that is the reply.
+    job: Option<Arc<Job>>,
     reply: MoveReply,
 }
 
@@ -243,10 +268,33 @@ impl PurgeStream {
         channels: Vec<Arc<Channel>>,
         reply: MoveReply,
     ) -> Self {
-        Self { part, token, channels, cursor: Cursor::START, reply }
+        Self { part, token, channels, cursor: Cursor::START, job: None, reply }
+    }
+
+    /// The same when this has been done.
+    pub(crate) fn after(self, job: Arc<Job>) -> Self {
+        Self { job: Some(job), ..self }
+    }
+
+    /// Whether the job is still under way.
+    fn waits(&mut self) -> bool {
+        let Some(job) = self.job.take() else { return false };
+        let outcome = job.lock().take();
+        match outcome {
+            None => self.job = Some(job),
+            Some(Ok(())) => {}
+            Some(Err(why)) => {
+                self.reply = MoveReply::Refused(why);
+                self.channels.clear();
+            }
+        }
+        self.job.is_some()
     }
 
     pub(crate) fn step(&mut self, cx: &mut Context, out: &mut Vec<u8>) -> Step {
+        if self.waits() {
+            return Step::Idle;
+        }
         let Some(channel) = self.channels.last() else {
             Status::Ok.encode(&mut writer(out));
             self.reply.encode_array(&mut writer(out));
