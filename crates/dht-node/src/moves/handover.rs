@@ -276,7 +276,8 @@ impl<'a> Giver<'a> {
     fn note_pending(&self) -> Result<(), MoveError> {
         let pending = Some(self.pending.clone());
         let mut state = self.shared.moves.lock();
-        state.journal.change(|journal| journal.pending = pending).map_err(MoveError::Journal)
+        let noted = state.note(&self.shared.ranges, |journal| journal.pending = pending);
+        noted.map_err(MoveError::Journal)
     }
 
     /// Tells the taker that nothing comes of it. It forgets the move by itself otherwise.
@@ -286,7 +287,7 @@ impl<'a> Giver<'a> {
             let _ = peer.ask(&self.shared.moves.stop, &MoveMessage::Cancel { token, part });
         }
         let mut state = self.shared.moves.lock();
-        if let Err(error) = state.journal.change(|journal| journal.pending = None) {
+        if let Err(error) = state.note(&self.shared.ranges, |journal| journal.pending = None) {
             log::error!("cannot write the journal of moves: {error}");
         }
     }

@@ -24,6 +24,7 @@ mod redistribute;
 mod settle;
 mod taking;
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -43,6 +44,7 @@ pub(crate) use taking::{Job, PurgeStream, Taking};
 use crate::context::Clock;
 use crate::driver::ConnId;
 use crate::mailbox::Mailbox;
+use crate::ranges::Ranges;
 use crate::shared::Shared;
 
 /// Keys of one [`Removal`]: a worker is busy with it for well below a millisecond.
@@ -70,6 +72,17 @@ struct State {
     journal: Journal,
     threads: Vec<JoinHandle<()>>,
     next_worker: usize,
+}
+
+impl State {
+    /// Changes the journal, on disk first. It may say that a part is ours: it must not be on the
+    /// disk before the range is.
+    fn note(&mut self, ranges: &Ranges, change: impl FnOnce(&mut Journal)) -> io::Result<()> {
+        if ranges.is_kept() && !ranges.is_synced() {
+            ranges.sync().map_err(io::Error::other)?;
+        }
+        self.journal.change(change)
+    }
 }
 
 /// Tells the movers that the node stops.
@@ -186,7 +199,7 @@ impl Moves {
     }
 
     /// Runs a mover.
-    pub(crate) fn spawn(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    pub(crate) fn spawn(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let thread = std::thread::Builder::new().name("mover".to_owned()).spawn(work)?;
         let mut state = self.lock();
         state.threads.retain(|thread| !thread.is_finished());
@@ -195,7 +208,7 @@ impl Moves {
     }
 
     /// Ends the movers: what they have not sent stays. To be called while the workers run.
-    pub(crate) fn stop(&self) {
+    pub(crate) fn stop(&self, ranges: &Ranges) {
         *self.stop.lock() = true;
         self.stop.changed.notify_all();
         let threads = std::mem::take(&mut self.lock().threads);
@@ -203,7 +216,7 @@ impl Moves {
             // A panic has been told of.
             let _ = thread.join();
         }
-        if let Err(error) = self.lock().journal.change(|_| {}) {
+        if let Err(error) = self.lock().note(ranges, |_| {}) {
             log::error!("cannot write the journal of moves: {error}");
         }
     }

@@ -273,7 +273,9 @@ impl Work {
             (!parts.is_empty()).then(|| Arc::new(Receiving::new(parts, (shared.moves.clock)())));
         // Only what was ours can be here, and is looked for.
         let giving = self.targets.iter().map(|target| target.taker.range).collect();
-        if let Err(error) = shared.moves.lock().journal.change(|j| j.remove_foreign(range)) {
+        if let Err(error) =
+            shared.moves.lock().note(ranges, |journal| journal.remove_foreign(range))
+        {
             log::error!(target: REQUEST_LOG, "cannot write the journal of moves: {error}");
         }
         // Takers first: a client that is refused here has to know where to turn.

@@ -132,7 +132,7 @@ fn note_let_go(shared: &Shared, pending: &Pending) -> Result<(), String> {
     let mut state = shared.moves.lock();
     let left = shared.ranges.current().0.owned;
     shared.ranges.save(left).map_err(|error| error.to_string())?;
-    let noted = state.journal.change(|journal| {
+    let noted = state.note(&shared.ranges, |journal| {
         journal.add_foreign(pending.part);
         journal.pending = None;
     });
@@ -143,7 +143,7 @@ fn note_let_go(shared: &Shared, pending: &Pending) -> Result<(), String> {
 /// All of it is still here.
 fn take_back(shared: &Shared, part: HashRange) {
     let mut state = shared.moves.lock();
-    if let Err(error) = state.journal.change(|journal| journal.pending = None) {
+    if let Err(error) = state.note(&shared.ranges, |journal| journal.pending = None) {
         log::error!("cannot write the journal of moves: {error}");
     }
     let foreign = state.journal.foreign.clone();

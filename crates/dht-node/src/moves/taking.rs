@@ -112,7 +112,7 @@ impl Moves {
         let kept =
             prepared.map_err(|error| format!("the taker cannot keep a new hash range: {error}"));
         let noted = kept.and_then(|prepared| {
-            let noted = state.journal.change(|journal| journal.add_foreign(part));
+            let noted = state.note(&shared.ranges, |journal| journal.add_foreign(part));
             noted
                 .map(|()| prepared)
                 .map_err(|error| format!("the taker cannot write its journal of moves: {error}"))

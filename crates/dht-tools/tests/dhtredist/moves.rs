@@ -203,3 +203,27 @@ pub(crate) fn whoever_is_killed_the_work_goes_on() {
         assert_all(&all, &records);
     }
 }
+
+/// Redistribute sets ranges first, so that the nodes look as if all were done.
+pub(crate) fn a_redistribute_goes_on_after_crashes() {
+    let mut nodes = [HashRange::FULL, HashRange::EMPTY].map(Node::start_apart);
+    let records = fill(&[&nodes[0]], 3000);
+    let file = NodesFile::new(&[&nodes[0], &nodes[1]]);
+    nodes[1].proxy().stall_after(300_000);
+    let mut child = file.spawn(&["-x", "--original"]);
+    wait_for("records to be on their way", || nodes[1].proxy().is_stalled().then_some(()));
+    child.kill().expect("our child");
+    nodes[0].kill();
+    nodes[1].proxy().cut();
+    finish(child);
+    nodes[0].start_again();
+    assert_ne!(nodes[0].range(), HashRange::FULL);
+    assert!(file.has_plan());
+    let ran = file.execute(&["--original"]);
+    assert!(ran.stdout.contains("finished. 100.00% of nodes done.\n"), "{}", ran.stdout);
+    let all: Vec<&Node> = nodes.iter().collect();
+    assert_all(&all, &records);
+    assert!(nodes[1].records().len() == 1500, "half of them");
+    let again = file.execute(&["--original"]);
+    assert!(again.stdout.contains("No change in node hash ranges."), "{}", again.stdout);
+}
