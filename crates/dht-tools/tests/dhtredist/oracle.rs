@@ -8,8 +8,8 @@
 //! ```
 //!
 //! `DHT_ORACLE_KEYS` (1000), `DHT_ORACLE_FILL` records that nobody changes (5000),
-//! `DHT_ORACLE_ROUNDS` (1), `DHT_ORACLE_KILLS` (6, net cuts and the like included) make it larger; a
-//! failure prints the seed, `SEED` runs that one.
+//! `DHT_ORACLE_ROUNDS` (1), `DHT_ORACLE_KILLS` (6, net cuts and the like included) make it larger;
+//! a failure prints the seed, `SEED` runs that one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::process::Child;

@@ -1,8 +1,8 @@
 //! Fleets with nodes of the original: here one that does what those do, by the specification.
 //!
-//! It knows no MovePart and closes the connection on it, as on every unknown code. Its range changes
-//! before its records move; it forwards them by PutBatch, large ones by Put, and removes them when
-//! the other node has taken them.
+//! It knows no MovePart and closes the connection on it, as on every unknown code. Its range
+//! changes before its records move; it forwards them by PutBatch, large ones by Put, and removes
+//! them when the other node has taken them.
 //!
 //! Source: spec `protocol-legacy` 7.1, 7.2, 7.3 to 7.5, 7.17, 11.
 
@@ -193,7 +193,9 @@ fn forward(client: &mut Connection, records: &[(u64, Vec<u8>)]) -> bool {
 
 /// Records as clients of the original can have put them.
 fn sample() -> BTreeMap<u64, Vec<u8>> {
-    let len = |key: u64| if key % 50 < 2 { VALUE_BYTES_MAX } else { 1 + key as usize % 900 };
+    let len = |key: u64| {
+        if key % 50 < 2 { VALUE_BYTES_MAX } else { 1 + usize::try_from(key % 900).expect("small") }
+    };
     (0..2000).map(|key| (key, vec![b'v'; len(key)])).collect()
 }
 
