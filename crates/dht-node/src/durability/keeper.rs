@@ -184,8 +184,10 @@ impl Keeper {
 
     /// Dumps were made: raises the floor, and removes what it makes useless.
     pub(crate) fn dumped(&self, store: &Store, positions: impl Fn(&Channel) -> Positions) {
-        // First: one that is removed now, and made anew, must be known to be another one.
+        // First: one that is removed now, and made anew, must be known to be another one; and what
+        // is changed in a channel that is made from here on has a greater number than this.
         let last_incarnation = store.last_incarnation();
+        let without_channels = self.cut(store);
         let channels = store.channels();
         let known: Vec<_> = channels.iter().map(|channel| positions(channel)).collect();
         let logged = || {
@@ -198,8 +200,7 @@ impl Keeper {
             };
             logged().map(of).min()
         };
-        let latest = least(|known| known.latest);
-        let Some(latest) = latest else { return };
+        let latest = least(|known| known.latest).unwrap_or(without_channels);
         if self.is_disk_lost() && latest >= self.lost_at.load(Relaxed) {
             self.is_disk_lost.store(false, Relaxed);
             log::info!(

@@ -306,3 +306,13 @@ fn a_failure_of_the_disk_loses_nothing_and_is_recovered_from() {
         oracle.check(&found.records(), "after the recovery");
     });
 }
+
+/// All channels were removed since: no dump can end the trouble, and none is needed.
+#[test]
+fn a_failed_sync_is_recovered_from_without_channels() {
+    let memory = MemoryDisk::with_folder(DATA);
+    let mut node = Life::begin(&memory, 1, &mut Rng::new(1)).unwrap();
+    node.keeper.disk_is_lost(7);
+    assert!(node.keeper.trouble().is_some());
+    node.recover();
+}

@@ -195,6 +195,11 @@ impl Recovery {
         }
     }
 
+    /// Whether a life before had this channel: it is in the log, or was dumped.
+    pub(crate) fn knows(&self, channel: &ChannelName) -> bool {
+        self.survey.channels.contains_key(channel) || self.dumped().any(|(name, _)| name == channel)
+    }
+
     /// Moves the dumps of removed channels away: their removal was logged, and perhaps not
     /// completed.
     pub(crate) fn clear(&self) -> Result<(), DiskError> {
