@@ -8,9 +8,11 @@
 //! command    what is printed, exit codes, refusals
 //! moves      nodes come and go, records stay
 //! oracle     the same while clients read and write, and while everything is killed
+//! disturb      what is killed, or cut off the net
 //! ```
 
 mod command;
+mod disturb;
 mod moves;
 mod oracle;
 mod original;

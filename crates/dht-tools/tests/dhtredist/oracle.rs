@@ -12,7 +12,6 @@
 //! a failure prints the seed, `SEED` runs that one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -28,6 +27,7 @@ use dht_protocol::wire::Writer;
 use dht_testkit::{Rng, for_seeds, wait_for};
 use dht_types::{HashRange, Key};
 
+use crate::disturb::Disturbance;
 use crate::setup::{CHANNEL, Node, NodesFile, channel, credentials, finish, timeouts};
 
 /// Writers of each protocol, and readers of each.
@@ -361,68 +361,6 @@ pub(crate) fn no_client_notices_that_nodes_come_and_go() {
     });
 }
 
-/// What is done to whom in the middle of a move.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Disturbance {
-    /// As a crash: the log has what was acknowledged.
-    Kill,
-    KillAll,
-    Stop,
-    /// The others take it for gone.
-    Freeze,
-    /// In the middle of a message, often.
-    Cut,
-    KillDhtredist,
-}
-
-impl Disturbance {
-    fn random(rng: &mut Rng) -> Self {
-        match rng.below(10) {
-            0..3 => Self::Kill,
-            3 => Self::KillAll,
-            4 => Self::Stop,
-            5 => Self::Freeze,
-            6..9 => Self::Cut,
-            _ => Self::KillDhtredist,
-        }
-    }
-
-    fn strike(self, bench: &mut Bench, dhtredist: &mut Child, rng: &mut Rng) {
-        let at = usize::try_from(rng.below(bench.nodes.len() as u64)).expect("small");
-        let node = &mut bench.nodes[at];
-        match self {
-            Self::Kill => {
-                node.kill();
-                node.start_again();
-            }
-            Self::KillAll => {
-                bench.nodes.iter_mut().for_each(Node::kill);
-                bench.nodes.iter_mut().for_each(Node::start_again);
-            }
-            Self::Stop => {
-                node.stop();
-                node.start_again();
-            }
-            Self::Freeze => {
-                node.signal("STOP");
-                let mut looks = rng.below(100);
-                wait_for("a moment to pass", || {
-                    looks = looks.saturating_sub(1);
-                    (looks == 0).then_some(())
-                });
-                node.signal("CONT");
-            }
-            Self::Cut => {
-                // From the first bytes of a message to some batches.
-                let most = 1 << rng.within(1..22);
-                node.proxy().cut_after(usize::try_from(rng.below(most)).expect("small"));
-            }
-            // It may have ended by now.
-            Self::KillDhtredist => drop(dhtredist.kill()),
-        }
-    }
-}
-
 pub(crate) fn nothing_is_lost_whatever_is_killed() {
     for_seeds(1, |rng| {
         let mut bench = Bench::start(4, Node::start_apart, rng);
@@ -440,7 +378,7 @@ pub(crate) fn nothing_is_lost_whatever_is_killed() {
                     (bench.oracle.answers.load(SeqCst) >= served).then_some(())
                 });
                 let disturbance = Disturbance::random(rng);
-                disturbance.strike(&mut bench, &mut child, rng);
+                disturbance.strike(&mut bench.nodes, &mut child, rng);
                 // Cuts are counted when they happen.
                 let count = u64::from(disturbance != Disturbance::Cut);
                 *struck.entry(disturbance).or_insert(0) += count;
