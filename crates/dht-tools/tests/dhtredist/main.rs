@@ -36,6 +36,10 @@ const TESTS: &[(&str, fn())] = &[
     ("redistribute_of_the_original_does_it_too", moves::redistribute_of_the_original_does_it_too),
     ("a_run_that_was_broken_off_goes_on", moves::a_run_that_was_broken_off_goes_on),
     ("whoever_is_killed_the_work_goes_on", moves::whoever_is_killed_the_work_goes_on),
+    (
+        "a_node_that_is_cut_off_is_none_of_the_original",
+        moves::a_node_that_is_cut_off_is_none_of_the_original,
+    ),
     ("a_redistribute_goes_on_after_crashes", moves::a_redistribute_goes_on_after_crashes),
     ("a_node_of_the_original_gets_its_share", original::a_node_of_the_original_gets_its_share),
     ("a_node_of_the_original_gives", original::a_node_of_the_original_gives),

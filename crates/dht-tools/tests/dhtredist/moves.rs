@@ -227,3 +227,19 @@ pub(crate) fn a_redistribute_goes_on_after_crashes() {
     let again = file.execute(&["--original"]);
     assert!(again.stdout.contains("No change in node hash ranges."), "{}", again.stdout);
 }
+
+/// A node that is cut off while it is asked how it moves looks like one of the original.
+pub(crate) fn a_node_that_is_cut_off_is_none_of_the_original() {
+    let nodes = [HashRange::FULL, HashRange::EMPTY].map(Node::start_apart);
+    let records = fill(&[&nodes[0]], 100);
+    let file = NodesFile::new(&[&nodes[0], &nodes[1]]);
+    // Somewhere in the handshake, in the question, or in its answer.
+    for bytes in (0..400).step_by(3) {
+        nodes[1].proxy().cut_after(bytes);
+        let ran = file.run(&[]);
+        nodes[1].proxy().heal();
+        assert!(!ran.stderr.contains("Redistribute"), "{bytes}: {ran:?}");
+    }
+    file.execute(&[]);
+    assert_all(&[&nodes[0], &nodes[1]], &records);
+}

@@ -80,13 +80,13 @@ fn redistribute(task: &Task, console: &mut Console) -> Result<(), Failure> {
     }
     let is_reached = nodes.iter().zip(&targets).all(|(node, target)| node.range == *target);
     // Redistribute sets ranges first: records may be left behind all the same.
-    if is_reached && !(is_resumed && matches!(find_way(task, &nodes)?, Way::Original)) {
+    if is_reached && !(is_resumed && matches!(find_way(task, &nodes, console)?, Way::Original)) {
         console.green("No change in node hash ranges. Not sending Redistribute requests.");
         let _ = std::fs::remove_file(&saved);
         return Ok(());
     }
     print_plan(task, &nodes, &targets, console);
-    let way = find_way(task, &nodes)?;
+    let way = find_way(task, &nodes, console)?;
     let faults = match &way {
         Way::Moves(infos) => check::faults(&nodes, infos, &targets),
         Way::Original => faults_of_original(&nodes, &targets),
@@ -206,7 +206,7 @@ fn ask(task: &Task, node: &Node, give_up: Instant) -> Result<Support, String> {
 }
 
 /// Asks the nodes which way they know.
-fn find_way(task: &Task, nodes: &[Node]) -> Result<Way, Failure> {
+fn find_way(task: &Task, nodes: &[Node], console: &mut Console) -> Result<Way, Failure> {
     if task.original {
         return Ok(Way::Original);
     }
@@ -216,7 +216,10 @@ fn find_way(task: &Task, nodes: &[Node]) -> Result<Way, Failure> {
         match ask(task, node, give_up)? {
             Support::Ours(info) => infos.push(info),
             Support::OtherVersion(why) => others.push(format!("node {}: {why}", node.address)),
-            Support::Original => {}
+            Support::Original => console.note(format_args!(
+                "node {} knows no MovePart, as those of the original: all get a Redistribute",
+                node.address
+            )),
         }
     }
     if !others.is_empty() {
