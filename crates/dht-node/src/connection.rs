@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use crate::alarms::Alarm;
 use crate::context::Context;
-use crate::counters::Counters;
 use crate::driver::Sent;
 use crate::durability::{Fate, Level};
+use crate::latency::Waiting;
 use crate::session::{OUTPUT_BYTES_HIGH, Progress, Protocol, Session};
 
 /// Largest input or output buffer that an idle connection keeps, in bytes.
@@ -35,6 +36,8 @@ pub(crate) struct Connection {
     closing: bool,
     /// The greatest durability level of a write in the last turn, and where its output began.
     wrote: (Level, usize),
+    /// Since when its input has been there, and whose answers are not sent.
+    waiting: Waiting,
 }
 
 /// Bytes to be sent.
@@ -67,15 +70,17 @@ impl Output {
         &self.bytes[self.sent..end]
     }
 
-    /// Drops what is gone from the front.
-    fn compact(&mut self) {
-        if self.sent > 0 {
+    /// Drops what is gone from the front; how many bytes.
+    fn compact(&mut self) -> usize {
+        let gone = self.sent;
+        if gone > 0 {
             self.bytes.drain(..self.sent);
             for (from, _) in &mut self.holds {
                 *from -= self.sent;
             }
             self.sent = 0;
         }
+        gone
     }
 
     fn advance(&mut self, sent: usize) {
@@ -89,7 +94,7 @@ impl Output {
 }
 
 impl Connection {
-    pub(crate) const fn new(session: Session, peer: SocketAddr) -> Self {
+    pub(crate) const fn new(session: Session, peer: SocketAddr, now: Instant) -> Self {
         Self {
             session,
             peer,
@@ -102,6 +107,7 @@ impl Connection {
             progress: Progress::Idle,
             closing: false,
             wrote: (Level::Memory, 0),
+            waiting: Waiting::new(now),
         }
     }
 
@@ -135,6 +141,7 @@ impl Connection {
     pub(crate) fn hang_up(&mut self) {
         self.closing = true;
         self.output = Output::new();
+        self.waiting.forget();
     }
 
     /// The peer has sent its last byte. What it asked for is still sent.
@@ -146,6 +153,7 @@ impl Connection {
     pub(crate) fn work(&mut self, cx: &mut Context, received: &[u8]) {
         if self.closing || !self.has_room() {
             self.input.extend_from_slice(received);
+            self.waiting.received(cx.timing.turn_at, received.len());
             self.session.gather(cx);
             // Whatever called for this turn calls once: its work is owed as soon as there is room.
             if self.progress == Progress::Idle {
@@ -155,7 +163,8 @@ impl Connection {
         }
         cx.peer = self.peer;
         // Sent bytes at the front would count as waiting.
-        self.output.compact();
+        self.waiting.compact(self.output.compact());
+        self.waiting.begin_turn(&mut cx.timing, received.len());
         let out = &mut self.output.bytes;
         let mark = out.len();
         let worked = if self.input.is_empty() {
@@ -176,6 +185,8 @@ impl Connection {
         if self.input.is_empty() {
             self.input.shrink_to(BUFFER_KEPT_BYTES);
         }
+        let (waits, output) = (self.input.len(), self.output.bytes.len());
+        self.waiting.end_turn(&mut cx.timing, received.len(), waits, output);
         if let Some(journal) = &mut cx.journal {
             self.wrote = (journal.take_mark(), mark);
         }
@@ -223,18 +234,20 @@ impl Connection {
     }
 
     /// Sends what there is through `send`, if there may be room.
-    pub(crate) fn send(&mut self, counters: &Counters, send: impl FnOnce(&[u8]) -> Sent) {
+    pub(crate) fn send(&mut self, cx: &mut Context, send: impl FnOnce(&[u8]) -> Sent) {
         let waiting = self.output.free();
         if waiting.is_empty() || !self.writable {
             return;
         }
-        counters.peaks.output_bytes.raise_to(waiting.len() as u64);
+        cx.counters.peaks.output_bytes.raise_to(waiting.len() as u64);
         match send(waiting) {
             Sent::Closed => self.hang_up(),
             Sent::Bytes(sent) => {
                 self.writable = sent == waiting.len();
-                counters.bytes_sent.add(sent as u64);
+                cx.counters.bytes_sent.add(sent as u64);
                 self.output.advance(sent);
+                let sent = if self.output.is_empty() { usize::MAX } else { self.output.sent };
+                self.waiting.sent(sent, cx, self.peer);
             }
         }
     }

@@ -15,9 +15,12 @@ use crate::alarms::Alarm;
 use crate::counters::Counters;
 use crate::driver::ConnId;
 use crate::durability::{Journal, NotLogged};
+use crate::hot_keys::Sampler;
+use crate::latency::Timing;
 use crate::mailbox::Mailbox;
 use crate::ranges::RangeView;
 use crate::shared::Shared;
+use crate::slow::SlowWatch;
 
 /// Tells the time. Only the worker loop's may ask the system.
 pub(crate) type Clock = fn() -> Instant;
@@ -43,6 +46,9 @@ pub(crate) struct Context {
     pub(crate) journal: Option<Journal>,
     /// When which stream of which connection is to be woken; taken by the worker.
     pub(crate) alarms: Vec<Alarm>,
+    /// How long the requests of this turn take.
+    pub(crate) timing: Timing,
+    sampler: Sampler,
     /// Which keys are whose, as this turn goes by.
     pub(crate) view: Arc<RangeView>,
     /// That of the view.
@@ -130,6 +136,10 @@ impl Context {
         let channels = ChannelCache::default();
         let (view, generation) = shared.ranges.current();
         mailbox.saw(generation);
+        let settings = &shared.settings;
+        let slow =
+            SlowWatch::new(settings.slow_request, Arc::clone(&shared.slow_requests), unix_time);
+        let (timing, sampler) = (Timing::new(clock(), slow), Sampler::new(settings.hot_key_sample));
         Self {
             shared,
             counters,
@@ -142,6 +152,8 @@ impl Context {
             codec,
             journal,
             alarms: Vec::new(),
+            timing,
+            sampler,
             view,
             generation,
             channels,
@@ -151,6 +163,19 @@ impl Context {
     /// Has the stream woken at that time, if its connection still exists then.
     pub(crate) fn wake_at(&mut self, at: Instant, stream: u64) {
         self.alarms.push(Alarm { at, conn: self.conn, stream });
+    }
+
+    /// Whether anybody wants to know which records requests are about.
+    pub(crate) fn watches(&self) -> bool {
+        self.sampler.is_on() || self.timing.slow.is_on()
+    }
+
+    /// A request about a record begins: its key may be in the sample of hot keys.
+    #[inline]
+    pub(crate) fn sample(&mut self, channel: &str, key: Key) {
+        if self.sampler.takes() {
+            self.counters.hot_keys.note(channel, key, self.timing.turn_at);
+        }
     }
 
     /// Goes by the view of now from here on; true if it is another one, or there is news for

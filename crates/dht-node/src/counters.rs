@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use dht_protocol::{legacy, neo};
 
+use crate::hot_keys::HotKeys;
+use crate::latency::{Latency, LatencyCounts};
+
 /// Upper edges of the time buckets, in microseconds; the last bucket is above them all.
 /// Source: spec `node` 8.4.
 pub(crate) const BUCKET_EDGES_MICROS: [u64; 5] = [10, 100, 1_000, 10_000, 100_000];
@@ -46,6 +49,8 @@ pub(crate) struct RequestCounters {
     handled: Counter,
     total_micros: Counter,
     buckets: [Counter; BUCKET_EDGES_MICROS.len() + 1],
+    /// The same as its clients see it.
+    pub(crate) latency: Latency,
 }
 
 impl RequestCounters {
@@ -86,6 +91,13 @@ impl RequestCounters {
             total_micros: self.total_micros.get(),
             buckets: std::array::from_fn(|i| self.buckets[i].get()),
         }
+    }
+
+    /// Adds how many are active now, how many are over, and their latencies; changes nothing.
+    pub(crate) fn add_to(&self, active: &mut u64, handled: &mut u64, latency: &mut LatencyCounts) {
+        *active += self.active.get();
+        *handled += self.handled.get();
+        self.latency.add_to(latency);
     }
 }
 
@@ -193,6 +205,7 @@ pub(crate) struct Counters {
     pub(crate) bytes_received: Counter,
     pub(crate) actions: Actions,
     pub(crate) peaks: Peaks,
+    pub(crate) hot_keys: HotKeys,
     legacy: [RequestCounters; legacy::Command::ALL.len()],
     neo: [RequestCounters; neo::Command::ALL.len()],
 }

@@ -2,11 +2,13 @@
 
 use std::time::Instant;
 
-use dht_protocol::legacy::{CloseReason, Command, Limits, Parsed, Server};
+use dht_protocol::legacy::{CloseReason, Command, Limits, Parsed, Request, Server};
+use dht_types::Key;
 
 use crate::context::{Context, writer};
 use crate::counters::Counters;
 use crate::handlers::{self, Outcome, Step, Stream};
+use crate::latency::Kind;
 use crate::session::{OUTPUT_BYTES_HIGH, Progress};
 
 /// The requests whose handling time is measured. Source: spec `node` 8.4.
@@ -17,7 +19,15 @@ pub(crate) const TIMED: [Command; 5] =
 pub(crate) struct LegacySession {
     server: Server,
     /// The request whose answer is not complete yet.
-    stream: Option<(Command, Stream)>,
+    stream: Option<Running>,
+}
+
+/// A request that goes on.
+struct Running {
+    command: Command,
+    /// When its first byte was there.
+    since: Instant,
+    stream: Stream,
 }
 
 impl LegacySession {
@@ -31,18 +41,21 @@ impl LegacySession {
         // Compat: who asks for a Redistribute may go, and it goes on.
         !matches!(
             self.stream,
-            Some((_, Stream::GetAll(_) | Stream::Redistribute(_) | Stream::Purge(_)))
+            Some(Running {
+                stream: Stream::GetAll(_) | Stream::Redistribute(_) | Stream::Purge(_),
+                ..
+            })
         )
     }
 
     /// Whether the connection has something that waits for the next flush.
     pub(crate) const fn listens(&self) -> bool {
-        matches!(self.stream, Some((_, Stream::Listen(_))))
+        matches!(self.stream, Some(Running { stream: Stream::Listen(_), .. }))
     }
 
     /// Hands over what a Listen has gathered.
     pub(crate) fn flush(&mut self, out: &mut Vec<u8>) {
-        if let Some((_, Stream::Listen(stream))) = &mut self.stream {
+        if let Some(Running { stream: Stream::Listen(stream), .. }) = &mut self.stream {
             stream.flush(out);
         }
     }
@@ -73,16 +86,28 @@ impl LegacySession {
                 Parsed::Close(reason) => return Err(reason),
                 Parsed::Refused(command, status) => {
                     cx.counters.legacy(command).begin();
+                    let since = cx.timing.begin();
                     status.encode(&mut writer(out));
                     cx.counters.legacy(command).end();
+                    cx.timing.end(Kind::Legacy(command), since);
                 }
                 Parsed::Request(request) => {
                     let command = request.command();
                     cx.counters.legacy(command).begin();
+                    let since = cx.timing.begin();
                     let began = *start.get_or_insert_with(cx.clock);
+                    let record = cx.watches().then(|| record_of(&request)).flatten();
+                    if let Some((channel, Some(key))) = record {
+                        cx.sample(channel, key);
+                    }
                     match handlers::legacy(cx, &request, out) {
-                        Outcome::Done => start = end(cx, command, began),
-                        Outcome::Stream(stream) => self.stream = Some((command, stream)),
+                        Outcome::Done => {
+                            start = end(cx, command, record, began);
+                            cx.timing.end(Kind::Legacy(command), since);
+                        }
+                        Outcome::Stream(stream) => {
+                            self.stream = Some(Running { command, since, stream });
+                        }
                         Outcome::Close(reason) => {
                             // What this request has written so far must not go out.
                             out.truncate(mark);
@@ -96,7 +121,7 @@ impl LegacySession {
     }
 
     fn step(&mut self, cx: &mut Context, peer_speaks: bool, out: &mut Vec<u8>) -> Step {
-        let Some((command, stream)) = &mut self.stream else { return Step::Done };
+        let Some(Running { command, since, stream }) = &mut self.stream else { return Step::Done };
         let step = match stream {
             Stream::GetAll(stream) => stream.step(cx, out),
             Stream::Listen(stream) => stream.step(cx, peer_speaks, out),
@@ -106,6 +131,10 @@ impl LegacySession {
         };
         if step == Step::Done {
             cx.counters.legacy(*command).end();
+            let kind = Kind::Legacy(*command);
+            if !kind.is_open_ended() {
+                cx.timing.end(kind, *since);
+            }
             self.stream = None;
         }
         step
@@ -113,19 +142,39 @@ impl LegacySession {
 
     /// The connection is gone: its request, if any, is over.
     pub(crate) fn close(&mut self, counters: &Counters) {
-        if let Some((command, _)) = self.stream.take() {
+        if let Some(Running { command, .. }) = self.stream.take() {
             counters.legacy(command).end();
         }
     }
 }
 
 /// Counts a request that is over. Returns the time, from which the next one may be measured.
-fn end(cx: &Context, command: Command, began: Instant) -> Option<Instant> {
-    if !TIMED.contains(&command) {
-        cx.counters.legacy(command).end();
-        return None;
-    }
+fn end(
+    cx: &mut Context,
+    command: Command,
+    record: Option<(&str, Option<Key>)>,
+    began: Instant,
+) -> Option<Instant> {
     let now = (cx.clock)();
-    cx.counters.legacy(command).end_after(now.saturating_duration_since(began));
+    let took = now.saturating_duration_since(began);
+    if TIMED.contains(&command) {
+        cx.counters.legacy(command).end_after(took);
+    } else {
+        cx.counters.legacy(command).end();
+    }
+    cx.timing.slow.note(Kind::Legacy(command), record, took);
     Some(now)
+}
+
+/// The record that a request is about, or at least its channel, if it is about one.
+fn record_of<'a>(request: &Request<'a>) -> Option<(&'a str, Option<Key>)> {
+    match request {
+        Request::Put(request) => Some((request.channel, Some(request.key))),
+        Request::Get(request) => Some((request.channel, request.key.parse().ok())),
+        Request::Exists(request) => Some((request.channel, request.key.parse().ok())),
+        Request::Remove(request) => Some((request.channel, Some(request.key))),
+        Request::PutBatch(request) => Some((request.channel, None)),
+        Request::RemoveChannel(request) => Some((request.channel, None)),
+        _ => None,
+    }
 }

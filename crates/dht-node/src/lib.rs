@@ -8,6 +8,7 @@
 //!   alarms.rs      times at which to wake a stream
 //!   driver/        which sockets are ready, bytes in and out
 //!   connection.rs  a session and its buffers
+//!     latency.rs     how long its requests take; slow.rs those that take long
 //!     session.rs     what both protocols have in common
 //!     legacy.rs      bytes -> requests -> handlers, one at a time
 //!     neo/           the same, any number at a time
@@ -17,9 +18,13 @@
 //!   durability/    the log of changes between dumps
 //! ranges.rs      which keys are ours, and who is told of it
 //! moves/         records on their way to other nodes, and from them
+//! admin/         metrics, health and a page to look at, over HTTP
+//! streams.rs     the streams that are under way, and which lag
+//! hot_keys.rs    which keys are asked for most
 //! embedded.rs    a node within another program, for tests
 //! ```
 
+mod admin;
 mod alarms;
 pub mod config;
 mod connection;
@@ -31,6 +36,8 @@ mod driver;
 mod durability;
 pub mod embedded;
 mod handlers;
+mod hot_keys;
+mod latency;
 mod legacy;
 mod mailbox;
 mod moves;
@@ -43,7 +50,9 @@ mod ranges;
 mod restore;
 mod session;
 mod shared;
+mod slow;
 mod stats;
+mod streams;
 mod worker;
 
 pub use program::run;

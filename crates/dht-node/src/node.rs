@@ -156,6 +156,8 @@ impl Node {
             keeper: keeper.map(Arc::new),
             ranges,
             moves: Moves::new(moves, clocks.0),
+            streams: Arc::default(),
+            slow_requests: Arc::default(),
             settings: settings(config, driver, bound.port(), neo_bound.port()),
             legacy_connections: ConnectionCount::new(config.server.connection_limit as usize),
             neo_connections: ConnectionCount::new(config.server.connection_limit as usize),
@@ -278,6 +280,8 @@ fn settings(config: &NodeConfig, driver: DriverKind, port: u16, neo_port: u16) -
         neo_auth_timeout: Duration::from_millis(config.performance.neo_auth_timeout_ms.into()),
         channel_base_bytes: channel_base_bytes(config.options_memory.bnum),
         redist_memory_limit_multiplier: config.performance.redist_memory_limit_multiplier,
+        slow_request: config.admin.slow_request(),
+        hot_key_sample: config.admin.hot_key_sample(),
     }
 }
 

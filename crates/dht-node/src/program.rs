@@ -21,6 +21,7 @@ use dht_protocol::{legacy, neo};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
+use crate::admin::{AdminError, RunningAdmin};
 use crate::config::NodeConfig;
 use crate::context::{Clock, UnixTime};
 use crate::control::{Control, StatsLog};
@@ -71,6 +72,8 @@ enum RunError {
     Credentials(#[from] FileError),
     #[error(transparent)]
     CommandSocket(#[from] BindError),
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     #[error("the main event loop failed: {0}")]
     EventLoop(#[from] io::Error),
     #[error("{0} channels were not dumped; see the log")]
@@ -168,8 +171,12 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
     let credentials = credentials::at_start(options.config.is_some(), config.server.address)?;
     let accept_damaged = options.is_set(ACCEPT_DAMAGED);
     let clocks = (now as Clock, unix_time as UnixTime);
+    let admin = RunningAdmin::start(&config.admin, clocks)?;
     let (mut node, listeners) = Node::start(config, credentials, accept_damaged, clocks)?;
     let sockets = command_sockets(config)?;
+    if let Some(admin) = &admin {
+        admin.serves(Arc::clone(&node.shared), node.counters());
+    }
     let (node_shared, counters) = (Arc::clone(&node.shared), node.counters());
     let stats_log = stats_file.map(|file| {
         let stats = Stats::new(Arc::clone(&node.shared), node.counters(), now());
@@ -195,6 +202,9 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
         announce(&node, config);
     }
     let ran = control.run();
+    if let Some(admin) = &admin {
+        admin.stops();
+    }
     let ended = shut_down(&mut node);
     log::info!(target: MAIN_LOG, "Event loop exited");
     ran?;
@@ -260,8 +270,7 @@ fn own_commands<'a>(
         .with("queues", |_| queues(counters))
         .with("requests", |_| requests(counters))
         .with("health", move |_| {
-            let trouble = shared.keeper.as_ref().and_then(|log| log.trouble());
-            shared.dumps.health(&shared.store, trouble, clock(), unix_time())
+            shared.dump_report(&shared.store.channels(), clock()).to_text(unix_time())
         })
         .with("list-credentials", |arguments| {
             if !arguments.is_empty() {
@@ -279,19 +288,23 @@ fn own_commands<'a>(
 /// How full the fullest queue of each kind has ever been: a line `name peak bound` for each. A
 /// connection's output may exceed its bound by one answer or one step of a stream.
 fn queues(counters: &[Arc<Counters>]) -> String {
-    let bounds = [
-        ("output_bytes", OUTPUT_BYTES_HIGH),
-        ("input_bytes", BODY_BYTES_MAX + HEADER_BYTES + RECEIVE_BYTES),
-        ("mirror_events", MIRROR_EVENTS_MAX),
-        ("mirror_changes", MIRROR_CHANGES_MAX),
-        ("listen_keys", PENDING_KEYS_MAX),
-    ];
     let peak = |name: &str| {
         let peaks = counters.iter().flat_map(|worker| worker.peaks.all());
         peaks.filter(|(other, _)| *other == name).map(|(_, peak)| peak.get()).max()
     };
     let line = |(name, bound)| format!("{name} {} {bound}\n", peak(name).unwrap_or(0));
-    bounds.map(line).concat()
+    queue_bounds().map(line).concat()
+}
+
+/// Name and bound of each kind of queue whose peak is known.
+pub(crate) const fn queue_bounds() -> [(&'static str, usize); 5] {
+    [
+        ("output_bytes", OUTPUT_BYTES_HIGH),
+        ("input_bytes", BODY_BYTES_MAX + HEADER_BYTES + RECEIVE_BYTES),
+        ("mirror_events", MIRROR_EVENTS_MAX),
+        ("mirror_changes", MIRROR_CHANGES_MAX),
+        ("listen_keys", PENDING_KEYS_MAX),
+    ]
 }
 
 /// How many requests of each kind were executed since the start: a line `protocol name count` for

@@ -1,19 +1,21 @@
 //! What all workers of a node share: the store, the settings, the number of open connections.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dht_protocol::legacy;
 use dht_protocol::neo::credentials::Credentials;
-use dht_storage::{Store, Usage};
+use dht_storage::{Channel, Store, Usage};
 
 use crate::driver::DriverKind;
 use crate::durability::{Keeper, Level};
 use crate::moves::Moves;
-use crate::persist::Dumps;
+use crate::persist::{DumpReport, Dumps};
 use crate::ranges::Ranges;
+use crate::slow::SlowRequests;
+use crate::streams::Streams;
 
 /// Shared by the workers and the control thread; immutable but for what is atomic inside.
 pub(crate) struct Shared {
@@ -28,6 +30,10 @@ pub(crate) struct Shared {
     /// The log of changes; none if no channel has a durability level above `memory`, and nothing is
     /// left of an earlier one.
     pub(crate) keeper: Option<Arc<Keeper>>,
+    /// The streams that are under way.
+    pub(crate) streams: Arc<Streams>,
+    /// The last requests that took long.
+    pub(crate) slow_requests: Arc<SlowRequests>,
     /// Settings that requests depend on.
     pub(crate) settings: Settings,
     /// Open legacy connections.
@@ -63,6 +69,10 @@ pub(crate) struct Settings {
     pub(crate) channel_base_bytes: u64,
     /// While this node redistributes, PutBatch may fill it to so many times what it had.
     pub(crate) redist_memory_limit_multiplier: f64,
+    /// A request that takes so long is told of; none: nobody watches.
+    pub(crate) slow_request: Option<Duration>,
+    /// One in so many requests about a record is in the sample of hot keys; 0: none.
+    pub(crate) hot_key_sample: u32,
 }
 
 /// Bytes that the original reports for each record on top of its value: its library's 48 bytes of
@@ -112,6 +122,12 @@ impl Shared {
         self.keeper.as_ref().map_or(Level::Memory, |keeper| keeper.config().greatest())
     }
 
+    /// How it stands with the dumps of these channels, and with the log.
+    pub(crate) fn dump_report(&self, channels: &[Arc<Channel>], now: Instant) -> DumpReport {
+        let trouble = self.keeper.as_ref().and_then(|log| log.trouble());
+        self.dumps.report(channels, trouble, now)
+    }
+
     /// What all channels together are said to take, in bytes.
     pub(crate) fn bytes(&self) -> u64 {
         self.settings.bytes(self.store.channel_count() as u64, self.store.usage())
@@ -123,12 +139,15 @@ impl Shared {
 pub(crate) struct ConnectionCount {
     open: AtomicUsize,
     max: usize,
+    accepted: AtomicU64,
+    refused: AtomicU64,
 }
 
 impl ConnectionCount {
     /// None open; `max` 0 means any number.
     pub(crate) const fn new(max: usize) -> Self {
-        Self { open: AtomicUsize::new(0), max }
+        let (accepted, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { open: AtomicUsize::new(0), max, accepted, refused }
     }
 
     /// Connections open now.
@@ -147,7 +166,14 @@ impl ConnectionCount {
         if free {
             self.open.fetch_add(1, Relaxed);
         }
+        let count = if free { &self.accepted } else { &self.refused };
+        count.fetch_add(1, Relaxed);
         free
+    }
+
+    /// How many were accepted so far, and how many closed at once, as there were too many.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        (self.accepted.load(Relaxed), self.refused.load(Relaxed))
     }
 
     /// Counts one less.

@@ -101,6 +101,7 @@ impl Worker {
             let timeout = self.timeout();
             self.driver.wait(timeout, &mut ready)?;
             self.mailbox.awake();
+            self.cx.timing.turn_at = (self.cx.clock)();
             for event in ready.drain(..) {
                 self.note(event);
             }
@@ -227,7 +228,7 @@ impl Worker {
         self.cx.conn = conn;
         let now = (self.cx.clock)();
         let session = Session::new(protocol, &mut self.cx, now);
-        entry.insert(Connection::new(session, peer));
+        entry.insert(Connection::new(session, peer, now));
         if let Err(error) = self.driver.add(conn, socket) {
             log::error!("cannot serve the connection of {peer}: {error}");
             self.remove(conn);
@@ -328,7 +329,7 @@ impl Worker {
         let mut touched = std::mem::take(&mut self.touched);
         for conn in touched.drain(..) {
             let Some(connection) = self.connections.get_mut(conn) else { continue };
-            connection.send(&self.counters, |bytes| self.driver.send(conn, bytes));
+            connection.send(&mut self.cx, |bytes| self.driver.send(conn, bytes));
             if connection.is_over() && self.driver.all_sent(conn) {
                 self.driver.remove(conn);
                 self.remove(conn);

@@ -50,6 +50,23 @@ pub struct Subscription {
     listeners: Weak<Listeners>,
 }
 
+/// Tells how much waits in a subscription, and keeps nothing of it alive but its queue.
+pub struct SubscriptionMeter(Arc<Queue>);
+
+impl SubscriptionMeter {
+    /// Events that wait to be drained.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.0.lock().events.len()
+    }
+}
+
+impl std::fmt::Debug for SubscriptionMeter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("SubscriptionMeter").field(&self.waiting()).finish()
+    }
+}
+
 /// The audience of a channel.
 #[derive(Default)]
 pub(crate) struct Listeners {
@@ -100,6 +117,14 @@ impl Subscription {
     #[must_use]
     pub fn take_dropped(&self) -> u64 {
         std::mem::take(&mut self.queue.lock().dropped)
+    }
+}
+
+impl Subscription {
+    /// For somebody else who wants to know how much waits.
+    #[must_use]
+    pub fn meter(&self) -> SubscriptionMeter {
+        SubscriptionMeter(Arc::clone(&self.queue))
     }
 }
 

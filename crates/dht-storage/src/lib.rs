@@ -31,7 +31,7 @@ mod usage;
 
 pub use channel::{Change, Channel, Notify, PutError, PutOutcome};
 pub use cursor::Cursor;
-pub use events::{Event, Interest, Subscription, Wake};
+pub use events::{Event, Interest, Subscription, SubscriptionMeter, Wake};
 pub use record::VALUE_BYTES_MAX;
 pub use sequence::Sequence;
 pub use store::{CHANNELS_MAX, Store, StoreOptions, TooManyChannels};

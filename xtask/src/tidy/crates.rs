@@ -3,7 +3,7 @@
 //! ```text
 //! types <- protocol <- client <- tools    lzo <- protocol, client, node, tools    a <- b: b uses a
 //! types <- storage <- node                  types <- dump <- log <- node; dump <- tools
-//! protocol <- node                          daemon <- node, tools
+//! protocol <- node                          daemon <- node, tools     admin <- node
 //! ```
 //!
 //! Only direct dependencies are looked at: what the crates allowed here may use follows from their
@@ -60,6 +60,7 @@ const RULES: &[Rule] = &[
     Rule { name: "dht-storage", ours: &["dht-types"], never: SOCKET_CRATES, paths: IN_MEMORY },
     Rule { name: "dht-dump", ours: &["dht-types"], never: SOCKET_CRATES, paths: ON_DISK },
     Rule { name: "dht-daemon", ours: &[], never: &["tokio"], paths: &[] },
+    Rule { name: "dht-admin", ours: &[], never: &["mio"], paths: &[FS, INSTANT, SYSTEM_TIME] },
     Rule {
         name: "dht-log",
         ours: &["dht-dump", "dht-types"],
@@ -75,6 +76,7 @@ const RULES: &[Rule] = &[
     Rule {
         name: "dht-node",
         ours: &[
+            "dht-admin",
             "dht-daemon",
             "dht-dump",
             "dht-log",

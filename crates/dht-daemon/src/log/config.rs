@@ -11,6 +11,8 @@ use crate::section::{ConfigError, Section};
 pub const BUFFER_BYTES_DEFAULT: usize = 2048;
 /// Greatest size that a section may set, in bytes.
 pub const BUFFER_BYTES_MAX: usize = 16 << 20;
+/// Lines of one place in the code within a window, if no section sets a number.
+const REPEAT_MAX_DEFAULT: u64 = 1000;
 /// Where the version line goes if nothing else is configured.
 const VERSION_LOG_FILE: &str = "log/version.log";
 
@@ -51,12 +53,15 @@ impl Threshold {
 }
 
 /// The loggers of a process.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
     /// Configured loggers: Root first, then sorted by name.
     pub loggers: Vec<LoggerConfig>,
     /// `[LOG] buffer_size`: a longer message is cut, in bytes. 0 means [`BUFFER_BYTES_DEFAULT`].
     pub buffer_bytes: usize,
+    /// `[LOG] repeat_max`: lines that one place in the code writes within
+    /// [`REPEAT_WINDOW_S`](super::REPEAT_WINDOW_S) seconds; 0: any number. Not in the original.
+    pub repeat_max: u64,
 }
 
 /// One logger. Without one for Root nothing is written at all.
@@ -100,6 +105,12 @@ impl LoggerConfig {
     }
 }
 
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self { loggers: Vec::new(), buffer_bytes: 0, repeat_max: REPEAT_MAX_DEFAULT }
+    }
+}
+
 impl LogConfig {
     /// Info and above on the console, nothing in files: for a start without a config file.
     #[must_use]
@@ -110,7 +121,7 @@ impl LogConfig {
             propagate: true,
             ..LoggerConfig::new("")
         };
-        Self { loggers: vec![root], buffer_bytes: 0 }
+        Self { loggers: vec![root], ..Self::default() }
     }
 
     /// Reads `[LOG]`, all `[LOG.x]`, and `[VERSION] default_version_log`.
@@ -121,6 +132,7 @@ impl LogConfig {
     ) -> Result<Self, ConfigError> {
         let mut section = Section::new(ini, "LOG");
         let buffer_bytes = buffer_size(&mut section)?;
+        let repeat_max = section.or("repeat_max", REPEAT_MAX_DEFAULT)?;
         warnings.extend(section.finish(loose)?);
         let mut loggers = Vec::new();
         for section_name in ini.section_names().filter(|name| name.starts_with("LOG.")) {
@@ -130,7 +142,7 @@ impl LogConfig {
         }
         add_version_log(ini, &mut loggers, warnings)?;
         loggers.sort_by(|a, b| a.name.cmp(&b.name)); // Root has the empty name.
-        Ok(Self { loggers, buffer_bytes })
+        Ok(Self { loggers, buffer_bytes, repeat_max })
     }
 }
 
@@ -307,6 +319,7 @@ mod tests {
             config("[LOG.b]\n[LOG.Root]\n[LOG.a.x]\n[LOG.a]\n[LOG]\nbuffer_size=9").unwrap();
         let names: Vec<&str> = found.loggers.iter().map(|logger| logger.name.as_str()).collect();
         assert_eq!(names, ["", "a", "a.x", "b", VERSION_LOGGER]);
-        assert_eq!(found.buffer_bytes, 9);
+        assert_eq!((found.buffer_bytes, found.repeat_max), (9, 1000));
+        assert_eq!(config("[LOG]\nrepeat_max = 0").unwrap().repeat_max, 0);
     }
 }

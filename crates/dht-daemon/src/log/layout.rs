@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use jiff::Zoned;
+use serde_json::Value;
 
 use super::Level;
 
@@ -17,27 +18,34 @@ pub enum Layout {
     Date,
     /// `YYYY-MM-DD HH:MM:SS,mmm message`
     Stats,
+    /// `{"time":"..","level":"..","logger":"..","message":".."}`. Not in the original.
+    Json,
 }
 
 impl Layout {
     /// The words that a config file may use, in any case.
-    pub const NAMES: [(&'static str, Self); 5] = [
+    pub const NAMES: [(&'static str, Self); 6] = [
         ("messageonly", Self::MessageOnly),
         ("simple", Self::Simple),
         ("date", Self::Date),
         ("stats", Self::Stats),
         ("statslog", Self::Stats),
+        ("json", Self::Json),
     ];
 
     /// One line with its line end.
     #[must_use]
     pub fn line(self, time: &Zoned, level: Level, logger: &str, message: &str) -> Vec<u8> {
-        let mut line = Vec::with_capacity(64 + logger.len() + message.len());
+        let mut line = Vec::with_capacity(128 + logger.len() + message.len());
+        if self == Self::Json {
+            write_json(&mut line, time, level, logger, message);
+            return line;
+        }
         // Compat: milliseconds have two digits at least here, not three.
         match self {
             Self::Date => write_time(&mut line, time, 2),
             Self::Stats => write_time(&mut line, time, 3),
-            Self::MessageOnly | Self::Simple => {}
+            Self::MessageOnly | Self::Simple | Self::Json => {}
         }
         if matches!(self, Self::Simple | Self::Date) {
             line.extend_from_slice(level.word().as_bytes());
@@ -73,6 +81,18 @@ fn write_time(line: &mut Vec<u8>, time: &Zoned, millisecond_digits: usize) {
     .expect("writing to memory cannot fail");
 }
 
+/// One object: time with milliseconds and offset (RFC 3339), then as in the other layouts.
+fn write_json(line: &mut Vec<u8>, time: &Zoned, level: Level, logger: &str, message: &str) {
+    let time = time.strftime("%Y-%m-%dT%H:%M:%S%.3f%:z");
+    let (level, logger, message) =
+        (level.word().to_ascii_lowercase(), Value::from(logger), Value::from(message));
+    writeln!(
+        line,
+        "{{\"time\":\"{time}\",\"level\":\"{level}\",\"logger\":{logger},\"message\":{message}}}"
+    )
+    .expect("writing to memory cannot fail");
+}
+
 #[cfg(test)]
 mod tests {
     use jiff::civil::date;
@@ -97,6 +117,20 @@ mod tests {
         assert!(line(Layout::Date, 123).contains("30,123 "));
         assert!(line(Layout::Date, 0).contains("30,00 "));
         assert!(line(Layout::Stats, 12).contains("30,012 "));
+    }
+
+    #[test]
+    fn json_is_one_object_a_line_whatever_the_message() {
+        let text = line(Layout::Json, 4);
+        let expected = "{\"time\":\"2020-08-14T12:00:30.004+00:00\",\"level\":\"info\",\
+                        \"logger\":\"dhtnode.main\",\"message\":\"Starting event loop\"}\n";
+        assert_eq!(text, expected);
+        let time = Zoned::now();
+        let message = "a \"quoted\"\nline \u{1} with \\ and é";
+        let bytes = Layout::Json.line(&time, Level::Fatal, "a.b", message);
+        assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1);
+        let parsed: Value = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!((&parsed["message"], &parsed["level"]), (&message.into(), &"fatal".into()));
     }
 
     #[test]

@@ -17,6 +17,7 @@ mod config;
 mod file;
 mod layout;
 mod level;
+mod repeats;
 mod router;
 
 use std::fmt;
@@ -29,6 +30,7 @@ pub use config::{BUFFER_BYTES_DEFAULT, BUFFER_BYTES_MAX, LogConfig, LoggerConfig
 pub use file::LogFile;
 pub use layout::{Layout, stats_line};
 pub use level::{Level, LogCounts};
+pub use repeats::WINDOW_S as REPEAT_WINDOW_S;
 
 use router::Router;
 
@@ -82,7 +84,7 @@ impl Logs {
 
     /// Logs one event, now.
     pub fn event(&self, target: &str, level: Level, message: fmt::Arguments<'_>) {
-        self.0.router.event(target, level, message, &jiff::Zoned::now());
+        self.0.router.event(target, level, message, &jiff::Zoned::now(), None);
     }
 
     /// Whether anybody would see an event.
@@ -100,6 +102,7 @@ impl Logs {
     /// Number of events of each level since the last call; the `logged_*` figures of the stats.
     #[must_use]
     pub fn take_counts(&self) -> LogCounts {
+        self.0.router.tell_left_out(&jiff::Zoned::now());
         self.0.router.take_counts()
     }
 
@@ -142,7 +145,9 @@ impl ::log::Log for Logs {
     }
 
     fn log(&self, record: &::log::Record<'_>) {
-        self.event(record.target(), record.level().into(), *record.args());
+        let (time, level) = (jiff::Zoned::now(), record.level().into());
+        let place = record.file_static().zip(record.line());
+        self.0.router.event(record.target(), level, *record.args(), &time, place);
     }
 
     fn flush(&self) {}

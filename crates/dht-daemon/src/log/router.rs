@@ -14,6 +14,7 @@ use jiff::Zoned;
 use super::appender::{Appender, Class, Event, Syslog};
 use super::config::{BUFFER_BYTES_DEFAULT, LogConfig, LoggerConfig, Threshold};
 use super::level::{Counters, Level, LogCounts};
+use super::repeats::{Place, Repeats};
 use super::{LogFile, LogFileError};
 
 /// Libraries whose traces are about themselves. Unless configured, only their warnings are logged.
@@ -25,6 +26,7 @@ pub(super) struct Router {
     loggers: HashMap<String, Logger>,
     buffer_bytes: usize,
     counters: Counters,
+    repeats: Repeats,
 }
 
 /// One logger: its config, and its appenders while they are open.
@@ -61,7 +63,8 @@ impl Router {
         }
         let buffer_bytes =
             if config.buffer_bytes == 0 { BUFFER_BYTES_DEFAULT } else { config.buffer_bytes };
-        Ok(Self { loggers, buffer_bytes, counters: Counters::default() })
+        let repeats = Repeats::new(config.repeat_max);
+        Ok(Self { loggers, buffer_bytes, counters: Counters::default(), repeats })
     }
 
     /// Whether an event passes its logger and some appender would take it.
@@ -76,14 +79,16 @@ impl Router {
             && self.climb(&name).iter().any(|appender| appender.class() == Class::Console)
     }
 
-    /// Logs an event that happens at `time`.
+    /// Logs an event that happens at `time`. Without a `place` it may come any number of times.
     pub(super) fn event(
         &self,
         target: &str,
         level: Level,
         message: fmt::Arguments<'_>,
         time: &Zoned,
+        place: Option<Place>,
     ) {
+        self.tell_left_out(time);
         let name = logger_name(target);
         let settings = self.settings(&name);
         if !settings.threshold.passes(level) {
@@ -93,7 +98,19 @@ impl Router {
             self.counters.add(level);
         }
         let message = cut(message, settings.buffer_bytes);
+        let admits = |place| self.repeats.admits(place, &name, level, &message);
+        if !place.is_none_or(admits) {
+            return;
+        }
         self.append(Event { time, level, logger: &name, message: &message });
+    }
+
+    /// Tells what was left out in a window that is over.
+    pub(super) fn tell_left_out(&self, time: &Zoned) {
+        for left_out in self.repeats.take_due(time.timestamp().as_second()) {
+            let (logger, level) = (&left_out.logger, left_out.level);
+            self.append(Event { time, level, logger, message: &left_out.text() });
+        }
     }
 
     pub(super) fn take_counts(&self) -> LogCounts {

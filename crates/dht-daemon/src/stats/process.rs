@@ -20,11 +20,41 @@ pub struct ProcessFigures {
     pub mem_percentage: f64,
 }
 
+/// Figures of this process since its start, and of now. All zero where there is no `/proc`.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ProcessTotals {
+    /// Seconds of all threads in user mode.
+    pub cpu_user_s: f64,
+    /// Seconds of all threads in the kernel.
+    pub cpu_system_s: f64,
+    /// Address space, in bytes.
+    pub vsz_bytes: u64,
+    /// Resident memory, in bytes.
+    pub rss_bytes: u64,
+    /// Threads.
+    pub threads: u64,
+}
+
+/// See [`ProcessTotals`].
+#[must_use]
+pub fn totals() -> ProcessTotals {
+    let Some(sample) = read_sample() else { return ProcessTotals::default() };
+    let ticks_per_s = rustix::param::clock_ticks_per_second() as f64;
+    ProcessTotals {
+        cpu_user_s: ratio(sample.user_ticks as f64, ticks_per_s),
+        cpu_system_s: ratio(sample.system_ticks as f64, ticks_per_s),
+        vsz_bytes: sample.vsz_bytes,
+        rss_bytes: sample.rss_pages * rustix::param::page_size() as u64,
+        threads: sample.threads,
+    }
+}
+
 /// What `/proc/self/stat` says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Sample {
     user_ticks: u64,
     system_ticks: u64,
+    threads: u64,
     vsz_bytes: u64,
     rss_pages: u64,
 }
@@ -96,6 +126,7 @@ fn parse_stat(text: &str) -> Option<Sample> {
     Some(Sample {
         user_ticks: number(14)?,
         system_ticks: number(15)?,
+        threads: number(20)?,
         vsz_bytes: number(23)?,
         rss_pages: number(24)?,
     })
@@ -124,8 +155,13 @@ mod tests {
 
     #[test]
     fn the_fields_are_found_behind_any_name() {
-        let expected =
-            Sample { user_ticks: 300, system_ticks: 100, vsz_bytes: 123_456_789, rss_pages: 2500 };
+        let expected = Sample {
+            user_ticks: 300,
+            system_ticks: 100,
+            threads: 4,
+            vsz_bytes: 123_456_789,
+            rss_pages: 2500,
+        };
         assert_eq!(parse_stat(STAT), Some(expected));
         for text in ["", "42 (x", "42 (x) S 1 2", &STAT.replace("300", "x")] {
             assert_eq!(parse_stat(text), None, "{text}");
@@ -163,5 +199,7 @@ mod tests {
         let figures = ProcessMeter::new(now()).figures(now());
         assert!(figures.rss_bytes > 0 && figures.vsz_bytes > figures.rss_bytes);
         assert!(figures.mem_percentage > 0.0 && figures.mem_percentage < 100.0);
+        let totals = totals();
+        assert!(totals.rss_bytes > 0 && totals.threads > 0, "{totals:?}");
     }
 }

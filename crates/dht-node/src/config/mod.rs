@@ -10,6 +10,7 @@
 //!
 //! Source: spec `node` 3.3, 3.5.
 
+mod admin;
 mod hash_range;
 
 use std::net::Ipv4Addr;
@@ -22,6 +23,7 @@ use dht_daemon::stats::StatsConfig;
 use dht_daemon::{ConfigError, Section};
 use dht_types::HashRange;
 
+pub use self::admin::AdminConfig;
 pub use crate::durability::{DurabilityConfig, Level};
 pub use crate::persist::OutOfRange;
 
@@ -69,6 +71,8 @@ pub struct NodeConfig {
     pub dumps: DumpsConfig,
     /// `[Log]`, `[Log.channel.NAME]`
     pub durability: DurabilityConfig,
+    /// `[Admin]`
+    pub admin: AdminConfig,
     /// `[PidLock] path`: the pid file; none takes no lock.
     pub pid_lock: Option<PathBuf>,
     /// `[LOG]`, `[LOG.name]`, `[VERSION]`
@@ -170,6 +174,7 @@ impl NodeConfig {
             options_memory: MemoryConfig::from_ini(ini, loose, &mut warnings)?,
             dumps: DumpsConfig::from_ini(ini, loose, &mut warnings)?,
             durability: DurabilityConfig::from_ini(ini, loose, &mut warnings)?,
+            admin: AdminConfig::from_ini(ini, loose, &mut warnings)?,
             pid_lock: pid_lock(ini, &mut warnings)?,
             log: LogConfig::from_ini(ini, loose, &mut warnings)?,
             stats: StatsConfig::from_ini(ini, "dhtnode", loose, &mut warnings)?,

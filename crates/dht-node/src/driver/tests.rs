@@ -255,7 +255,8 @@ fn a_peer_that_is_not_served_is_slowed_down_and_hinders_nobody() {
         assert_eq!(bench.conns[quiet].received, b"hello", "{kind:?}");
         // Once they are served, all of it comes.
         bench.until("what has waited", |bench| {
-            written == greedy.iter().map(|(conn, _)| bench.conns[*conn].received.len()).sum()
+            written
+                == greedy.iter().map(|(conn, _)| bench.conns[*conn].received.len()).sum::<usize>()
         });
     }
 }

@@ -250,7 +250,7 @@ impl Journal {
         let Some(written) = self.writer.write(self.synced)? else { return Ok(()) };
         let waits = std::mem::replace(&mut self.pending, Level::Memory) == Level::Disk;
         self.ticket += u64::from(waits);
-        self.keeper.has_written(written.bytes);
+        self.keeper.has_written(written.bytes, self.sequence);
         if let Some(syncer) = &self.syncer {
             syncer.written(&written, waits.then_some(self.ticket));
         }

@@ -54,8 +54,10 @@ pub(crate) struct Keeper {
     checkpoint: Mutex<Checkpoint>,
     /// The last few, the oldest first.
     marks: Mutex<VecDeque<Mark>>,
-    /// Bytes written since a round of dumps began.
-    bytes: AtomicU64,
+    /// Bytes written so far, and those that were there at the start.
+    written_bytes: AtomicU64,
+    /// What they were when the last round of dumps began.
+    round_bytes: AtomicU64,
     /// A sync has failed, and not everything was dumped since.
     is_disk_lost: AtomicBool,
     /// Dumps with this position have what the failed sync may have lost.
@@ -68,6 +70,31 @@ pub(crate) struct Keeper {
     /// their changes. At most one for a channel, and hardly ever any.
     half_removed: Mutex<BTreeMap<ChannelName, (u64, u64)>>,
     wants_round: AtomicBool,
+    /// Bytes of segments that were removed.
+    removed_bytes: AtomicU64,
+    /// The greatest number of a change that was written.
+    last_sequence: AtomicU64,
+    /// That of the checkpoint, for who must not wait until one is written.
+    floor: AtomicU64,
+}
+
+/// How it stands with the log of changes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct LogReport {
+    /// Bytes of all segments.
+    pub(crate) bytes: u64,
+    /// Segments that get no more entries, and are there still.
+    pub(crate) closed_segments: usize,
+    /// Bytes written so far, and those that were there at the start.
+    pub(crate) written_bytes: u64,
+    /// Bytes written since a round of dumps began.
+    pub(crate) since_round_bytes: u64,
+    /// The greatest number of a change that was written; 0 before the first.
+    pub(crate) last_sequence: u64,
+    /// Up to this number all changes are in the dumps, and in their backups.
+    pub(crate) floor: u64,
+    /// Nothing is accepted at level `disk`.
+    pub(crate) is_disk_lost: bool,
 }
 
 /// Channels with greater incarnations have changes with greater numbers only.
@@ -79,6 +106,7 @@ struct Mark {
 impl Keeper {
     pub(crate) fn new(options: KeeperOptions) -> Self {
         let KeeperOptions { config, place, data_dir, segments, checkpoint, is_damaged } = options;
+        let floor = checkpoint.floor;
         let bytes: u64 = segments.iter().map(|segment| segment.file_bytes).sum();
         let removed = checkpoint.removed.iter().cloned();
         let half_removed = removed
@@ -91,13 +119,17 @@ impl Keeper {
             closed: Mutex::new(segments),
             checkpoint: Mutex::new(checkpoint),
             marks: Mutex::default(),
-            bytes: AtomicU64::new(bytes),
+            written_bytes: AtomicU64::new(bytes),
+            round_bytes: AtomicU64::new(0),
             is_disk_lost: AtomicBool::new(false),
             lost_at: AtomicU64::new(0),
             is_damaged: AtomicBool::new(is_damaged),
             troubles: Mutex::new(BTreeMap::new()),
             half_removed: Mutex::new(half_removed),
             wants_round: AtomicBool::new(is_damaged),
+            removed_bytes: AtomicU64::new(0),
+            last_sequence: AtomicU64::new(0),
+            floor: AtomicU64::new(floor),
         }
     }
 
@@ -114,9 +146,28 @@ impl Keeper {
         self.config.of(channel.name())
     }
 
-    /// A worker has written so many bytes.
-    pub(super) fn has_written(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Relaxed);
+    /// A worker has written so many bytes, the last of them about the change of this number.
+    pub(super) fn has_written(&self, bytes: u64, sequence: Sequence) {
+        self.written_bytes.fetch_add(bytes, Relaxed);
+        self.last_sequence.fetch_max(sequence.0, Relaxed);
+    }
+
+    fn since_round_bytes(&self) -> u64 {
+        self.written_bytes.load(Relaxed).saturating_sub(self.round_bytes.load(Relaxed))
+    }
+
+    /// How it stands with the log; waits for no disk.
+    pub(crate) fn report(&self) -> LogReport {
+        let written_bytes = self.written_bytes.load(Relaxed);
+        LogReport {
+            bytes: written_bytes.saturating_sub(self.removed_bytes.load(Relaxed)),
+            closed_segments: lock(&self.closed).len(),
+            written_bytes,
+            since_round_bytes: self.since_round_bytes(),
+            last_sequence: self.last_sequence.load(Relaxed),
+            floor: self.floor.load(Relaxed),
+            is_disk_lost: self.is_disk_lost(),
+        }
     }
 
     /// A segment gets no more entries.
@@ -182,12 +233,12 @@ impl Keeper {
     pub(crate) fn take_round(&self, store: &Store) -> bool {
         let enough = self.config.dump_after_bytes.max(store.usage().value_bytes);
         let wanted = self.wants_round.swap(false, Relaxed);
-        wanted || self.bytes.load(Relaxed) > enough
+        wanted || self.since_round_bytes() > enough
     }
 
     /// A round of dumps begins.
     pub(crate) fn round_begins(&self, store: &Store) {
-        self.bytes.store(0, Relaxed);
+        self.round_bytes.store(self.written_bytes.load(Relaxed), Relaxed);
         // In this order: what is made in between is older than the mark.
         let sequence = store.cut(Sequence(0)).0;
         let mark = Mark { incarnation: store.last_incarnation(), sequence };
@@ -307,12 +358,14 @@ impl Keeper {
         next.write(disk, self.place.dir())?;
         let floor = next.floor;
         *checkpoint = next;
+        self.floor.store(floor, Relaxed);
         let mut closed = lock(&self.closed);
         let useless: Vec<_> =
             closed.extract_if(.., |segment| segment.last_sequence <= floor).collect();
         drop(closed);
         for segment in useless {
             remove_segment(disk, &segment.path)?;
+            self.removed_bytes.fetch_add(segment.file_bytes, Relaxed);
         }
         Ok(())
     }

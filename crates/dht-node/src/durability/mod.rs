@@ -19,7 +19,7 @@ mod syncer;
 
 pub use config::{DurabilityConfig, Level};
 pub(crate) use journal::{Fate, Journal, JournalOptions, NotLogged};
-pub(crate) use keeper::Keeper;
+pub(crate) use keeper::{Keeper, LogReport};
 pub(crate) use recovery::{Position, Recovery, RecoveryError, ReplayOptions, boot_id};
 
 #[cfg(test)]

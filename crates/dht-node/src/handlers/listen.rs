@@ -3,13 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use dht_protocol::legacy::Status;
 use dht_protocol::legacy::requests::{Listen, ListenItem};
+use dht_protocol::legacy::{Command, Status};
 use dht_storage::{Channel, Event, Interest, Subscription};
 use dht_types::Key;
 
 use super::{Outcome, Step, Stream};
 use crate::context::{Context, writer};
+use crate::latency::Kind;
+use crate::streams::StreamEntry;
 
 /// Most changed keys that wait for one Listen; beyond that changes are dropped, and logged.
 /// Source: spec `protocol-legacy` 3.
@@ -32,6 +34,8 @@ pub(crate) struct ListenStream {
     /// Reused for taking events out of the subscription.
     events: Vec<Event>,
     peer: SocketAddr,
+    /// What others see of it.
+    entry: StreamEntry,
 }
 
 pub(super) fn legacy(cx: &mut Context, request: &Listen<'_>, out: &mut Vec<u8>) -> Outcome {
@@ -46,7 +50,9 @@ pub(super) fn legacy(cx: &mut Context, request: &Listen<'_>, out: &mut Vec<u8>) 
     let mut held = Vec::new();
     Status::Ok.encode(&mut writer(&mut held));
     let (pending, events, peer) = (Vec::new(), Vec::new(), cx.peer);
-    let stream = ListenStream { channel, subscription, pending, held, events, peer };
+    let kind = Kind::Legacy(Command::Listen);
+    let entry = StreamEntry::new(cx, kind, channel.name().clone(), subscription.meter());
+    let stream = ListenStream { channel, subscription, pending, held, events, peer, entry };
     Outcome::Stream(Stream::Listen(Box::new(stream)))
 }
 
@@ -69,9 +75,11 @@ impl ListenStream {
             self.hold(cx, key);
             if self.held.len() >= HELD_BYTES_MAX {
                 self.flush(out);
+                self.entry.waits(self.pending.len(), cx.timing.turn_at);
                 return Step::More;
             }
         }
+        self.entry.waits(0, cx.timing.turn_at);
         if finished {
             ListenItem::Finished.encode(&mut writer(&mut self.held));
             self.flush(out);
@@ -93,6 +101,7 @@ impl ListenStream {
         cx.counters.peaks.listen_keys.raise_to(self.pending.len() as u64);
         let dropped = self.subscription.take_dropped();
         if dropped > 0 {
+            self.entry.dropped(dropped);
             log::warn!(
                 target: "dhtnode.request.ListenRequest",
                 "Listen request on channel '{}', client {}, hash buffer reached maximum length -- \

@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 
 use dht_protocol::neo::requests::{Mirror, MirrorMessage};
 use dht_protocol::neo::suspendable::Reaction;
-use dht_protocol::neo::{Control, Payload, RequestId, Suspendable};
+use dht_protocol::neo::{Command, Control, Payload, RequestId, Suspendable};
 use dht_storage::{Channel, Cursor, Event, Interest, Subscription};
 use dht_types::Key;
 
 use super::{NeoStream, Step};
 use crate::context::Context;
+use crate::latency::Kind;
 use crate::session::OUTPUT_BYTES_HIGH;
+use crate::streams::StreamEntry;
 pub(crate) use queue::REMOVALS_MAX as MIRROR_CHANGES_MAX;
 
 use queue::{ChangeQueue, Loss};
@@ -55,6 +57,8 @@ pub(crate) struct MirrorStream {
     /// Changes sent since the last step of the refresh.
     changes_since_refresh: usize,
     notice: OverflowNotice,
+    /// What others see of it.
+    entry: StreamEntry,
 }
 
 /// The records of the channel, as often as they are due.
@@ -103,6 +107,8 @@ pub(super) fn neo(
         period,
         next,
     };
+    let kind = Kind::Neo(Command::Mirror);
+    let entry = StreamEntry::new(cx, kind, channel.name().clone(), subscription.meter());
     Some(NeoStream::Mirror(Box::new(MirrorStream {
         channel,
         subscription,
@@ -113,6 +119,7 @@ pub(super) fn neo(
         refresh_behind: None,
         changes_since_refresh: 0,
         notice: OverflowNotice::default(),
+        entry,
     })))
 }
 
@@ -142,6 +149,7 @@ impl MirrorStream {
             return Step::Idle;
         }
         self.send_changes(cx, id, out);
+        self.entry.waits(self.changes.len(), cx.timing.turn_at);
         if self.refresh_behind.is_some_and(|changes| changes == 0 || self.changes.is_empty()) {
             self.refresh_behind = None;
             self.refresh.ensure_round_ahead();
@@ -166,7 +174,10 @@ impl MirrorStream {
         peaks.mirror_events.raise_to(self.events.len() as u64);
         let mut loss = self.changes.extend(self.events.drain(..));
         peaks.mirror_changes.raise_to(self.changes.len() as u64);
-        if self.subscription.take_dropped() > 0 {
+        self.entry.waits(self.changes.len(), cx.timing.turn_at);
+        let dropped = self.subscription.take_dropped();
+        if dropped > 0 {
+            self.entry.dropped(dropped);
             loss = Loss::Any;
         }
         // What was lost comes back by a refresh.

@@ -27,12 +27,12 @@ mod taking;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use dht_storage::{Channel, Notify};
-use dht_types::Key;
+use dht_types::{HashRange, Key};
 
 pub(crate) use handover::GivePart;
 pub(crate) use journal::{JOURNAL_FILE, Journal, JournalError};
@@ -83,6 +83,15 @@ impl State {
         }
         self.journal.change(change)
     }
+}
+
+/// Which parts are on their way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct MovesReport {
+    /// One goes out, or is cleaned up after.
+    pub(crate) is_giving: bool,
+    /// This one comes in.
+    pub(crate) taking: Option<HashRange>,
 }
 
 /// Tells the movers that the node stops.
@@ -184,6 +193,18 @@ impl Moves {
     pub(crate) fn is_busy(&self) -> bool {
         let state = self.lock();
         state.is_giving || state.taking.as_ref().is_some_and(|taking| taking.is_alive(self.clock))
+    }
+
+    /// What is going on; waits for nobody.
+    pub(crate) fn report(&self) -> MovesReport {
+        let state = match self.state.try_lock() {
+            Ok(state) => state,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            // Somebody begins or ends one at this moment, and may be writing the journal.
+            Err(TryLockError::WouldBlock) => return MovesReport::default(),
+        };
+        let taking = state.taking.as_ref().filter(|taking| taking.is_alive(self.clock));
+        MovesReport { is_giving: state.is_giving, taking: taking.map(|taking| taking.part()) }
     }
 
     /// The right to give, unless somebody has it, or a part is coming in.

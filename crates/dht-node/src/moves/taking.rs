@@ -47,6 +47,10 @@ pub(crate) struct Taking {
 }
 
 impl Taking {
+    pub(super) const fn part(&self) -> HashRange {
+        self.part
+    }
+
     pub(super) fn is_alive(&self, clock: Clock) -> bool {
         clock().saturating_duration_since(self.last) < LEASE
     }

@@ -24,6 +24,7 @@ use crate::alarms::Alarm;
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::handlers::{NeoStream, Step, neo as handle};
+use crate::latency::Kind;
 use crate::session::{OUTPUT_BYTES_HIGH, Progress};
 
 /// Most requests that are looked at before the first of them is executed.
@@ -60,6 +61,8 @@ struct Running {
     stream: NeoStream,
     /// When it started, if its time is measured.
     began: Option<Instant>,
+    /// When its first byte was there.
+    since: Instant,
     queued: bool,
 }
 
@@ -219,22 +222,26 @@ impl Open {
         let command = request.command();
         let timed = TIMED.contains(&command);
         cx.counters.neo(command).begin();
+        let since = cx.timing.begin();
         let start = timed.then(|| *began.get_or_insert_with(cx.clock));
-        if let Some((_, key)) = record_of(request)
-            && cx.wait_if_frozen(key)
-        {
-            self.tell_range_news(cx, out);
+        let record = record_of(request);
+        if let Some((channel, key)) = record {
+            cx.sample(channel, key);
+            if cx.wait_if_frozen(key) {
+                self.tell_range_news(cx, out);
+            }
         }
         match handle(cx, id, request, out)? {
             Some(stream) => {
-                self.streams.insert(id, Running { stream, began: start, queued: false });
+                self.streams.insert(id, Running { stream, began: start, since, queued: false });
                 self.enqueue(id);
             }
             None => {
                 if RequestKind::of(request).is_some() {
                     self.server.finish(id);
                 }
-                *began = end(cx, command, start);
+                *began = end(cx, command, record, start);
+                cx.timing.end(Kind::Neo(command), since);
             }
         }
         Ok(())
@@ -280,14 +287,18 @@ impl Open {
     }
 
     /// The request is over: its id means nothing any more.
-    fn finish(&mut self, cx: &Context, id: RequestId) {
+    fn finish(&mut self, cx: &mut Context, id: RequestId) {
         self.server.finish(id);
         self.forget(cx, id);
     }
 
-    fn forget(&mut self, cx: &Context, id: RequestId) {
+    fn forget(&mut self, cx: &mut Context, id: RequestId) {
         if let Some(running) = self.streams.remove(&id) {
-            end(cx, running.stream.command(), running.began);
+            let command = running.stream.command();
+            end(cx, command, None, running.began);
+            if !Kind::Neo(command).is_open_ended() {
+                cx.timing.end(Kind::Neo(command), running.since);
+            }
         }
     }
 
@@ -326,14 +337,22 @@ impl Open {
 }
 
 /// Counts a request that is over. Returns the time, from which the next one may be measured.
-fn end(cx: &Context, command: Command, began: Option<Instant>) -> Option<Instant> {
+fn end(
+    cx: &mut Context,
+    command: Command,
+    record: Option<(&str, Key)>,
+    began: Option<Instant>,
+) -> Option<Instant> {
     let counters = cx.counters.neo(command);
     let Some(began) = began else {
         counters.end();
         return None;
     };
     let now = (cx.clock)();
-    counters.end_after(now.saturating_duration_since(began));
+    let took = now.saturating_duration_since(began);
+    counters.end_after(took);
+    let record = record.map(|(channel, key)| (channel, Some(key)));
+    cx.timing.slow.note(Kind::Neo(command), record, took);
     Some(now)
 }
 

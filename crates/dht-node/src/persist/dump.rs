@@ -113,11 +113,12 @@ impl DumpTarget {
                 return Ok(outcome);
             }
         };
-        let took = (self.clock)().saturating_duration_since(began).as_secs_f64();
+        let took = (self.clock)().saturating_duration_since(began);
+        dumps.has_taken(channel, took);
         if finished.direct_was_refused {
             dumps.direct_io_is_refused(&self.dir);
         }
-        tell(channel, &finished, took);
+        tell(channel, &finished, took.as_secs_f64());
         Ok(Outcome::Dumped)
     }
 

@@ -118,7 +118,7 @@ impl Bench {
     }
 
     fn health(&self) -> Vec<String> {
-        let text = self.dumps.health(&self.store, None, clock(), unix_time());
+        let text = self.dumps.report(&self.store.channels(), None, clock()).to_text(unix_time());
         text.lines().map(str::to_owned).collect()
     }
 
@@ -451,7 +451,7 @@ fn a_stalled_dump_is_found_and_disturbs_no_removal() {
         let after = |seconds| {
             let now = clock() + Duration::from_secs(seconds);
             bench.dumps.look(now);
-            bench.dumps.health(&bench.store, None, now, unix_time())
+            bench.dumps.report(&bench.store.channels(), None, now).to_text(unix_time())
         };
         assert!(after(500).starts_with("ok\n"));
         let stalled = after(800);

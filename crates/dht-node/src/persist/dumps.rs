@@ -14,8 +14,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dht_dump::{CompletedDump, Disk, DiskError, FinishedDump};
@@ -37,6 +37,9 @@ pub(crate) struct Dumps {
     dumper_failed: AtomicBool,
     /// The log was told that the file system refuses direct I/O.
     told_of_direct_io: AtomicBool,
+    /// Dumps put in their places, and tries that failed.
+    done: AtomicU64,
+    failures: AtomicU64,
 }
 
 /// How it stands with the dumps of a channel.
@@ -45,6 +48,8 @@ struct Standing {
     last_good: Option<GoodDump>,
     /// Why the last try failed; none if it went well.
     last_error: Option<String>,
+    /// How long the last good one took, if it was made since the start.
+    took: Option<Duration>,
     positions: Positions,
 }
 
@@ -107,6 +112,8 @@ impl Dumps {
             deadline,
             dumper_failed: AtomicBool::new(false),
             told_of_direct_io: AtomicBool::new(false),
+            done: AtomicU64::new(0),
+            failures: AtomicU64::new(0),
         }
     }
 
@@ -129,11 +136,19 @@ impl Dumps {
 
     /// Tells that a channel could not be dumped.
     pub(super) fn has_failed(&self, channel: &Channel, error: &DiskError) {
+        self.failures.fetch_add(1, Relaxed);
         let error = error.to_string().replace(['\n', '\r'], " ");
         let mut channels = lock(&self.channels);
         // A removal forgets what was known; after it, nothing is added.
         if !channel.is_removed() {
             channels.entry(channel.name().clone()).or_default().last_error = Some(error);
+        }
+    }
+
+    /// Tells how long the last good dump took.
+    pub(super) fn has_taken(&self, channel: &Channel, took: Duration) {
+        if let Some(standing) = lock(&self.channels).get_mut(channel.name()) {
+            standing.took = Some(took);
         }
     }
 
@@ -169,6 +184,7 @@ impl Dumps {
         let finished = dump.commit()?;
         let FinishedDump { records, file_bytes, .. } = finished;
         let name = channel.name();
+        self.done.fetch_add(1, Relaxed);
         self.is_good(name, GoodDump { unix_time, records, file_bytes });
         let Positions { latest, before } = self.positions(name);
         // Without a new backup, the old one is what there is to fall back to.
@@ -239,55 +255,116 @@ impl Dumps {
         (idle > self.deadline).then_some(idle)
     }
 
+    /// How it stands with the dumps of these channels. `trouble`: what is wrong with the log.
+    pub(crate) fn report(
+        &self,
+        channels: &[Arc<Channel>],
+        trouble: Option<String>,
+        now: Instant,
+    ) -> DumpReport {
+        let running = lock(&self.running);
+        let running = running.as_ref().map(|running| RunningReport {
+            channel: running.channel.clone(),
+            stalled_for: self.stalled_for(running, now),
+        });
+        let (standings, unknown) = (lock(&self.channels), Standing::default());
+        let of = |channel: &Arc<Channel>| {
+            let name = channel.name();
+            let standing = standings.get(name).unwrap_or(&unknown);
+            let running = running.as_ref().filter(|running| running.channel == *name);
+            let stalled = running.and_then(|running| running.stalled_for);
+            let stalled = stalled.map(|s| format!("stalled: no progress for {} s", s.as_secs()));
+            ChannelDump {
+                name: name.clone(),
+                last_good: standing.last_good,
+                took: standing.took,
+                has_failed: standing.last_error.is_some(),
+                error: stalled.or_else(|| standing.last_error.clone()),
+            }
+        };
+        let channels: Vec<_> = channels.iter().map(of).collect();
+        let failed = channels.iter().filter(|channel| channel.has_failed).count();
+        let is_stalled = running.as_ref().is_some_and(|running| {
+            // Of a channel that is gone nobody asks for a dump.
+            let is_there = channels.iter().any(|channel| channel.name == running.channel);
+            running.stalled_for.is_some() && is_there
+        });
+        let trouble = if let Some(trouble) = trouble {
+            Some(trouble.replace(['\n', '\r'], " "))
+        } else if self.dumper_failed.load(Relaxed) {
+            Some("the thread that dumps has failed, see the log".to_owned())
+        } else if failed > 0 || is_stalled {
+            Some(format!("{failed} failed, {} stalled", u8::from(is_stalled)))
+        } else {
+            None
+        };
+        let [done, failures] = [&self.done, &self.failures].map(|count| count.load(Relaxed));
+        DumpReport { trouble, channels, running, failed, is_stalled, done, failures }
+    }
+}
+
+/// How it stands with the dumps, as of some moment.
+#[derive(Debug)]
+pub(crate) struct DumpReport {
+    /// What is wrong with anything that keeps records safe, in one line; none if all is well.
+    pub(crate) trouble: Option<String>,
+    pub(crate) channels: Vec<ChannelDump>,
+    pub(crate) running: Option<RunningReport>,
+    /// Channels whose last dump failed.
+    pub(crate) failed: usize,
+    /// The one that is running is stalled.
+    pub(crate) is_stalled: bool,
+    /// Dumps that were put in their places since the start.
+    pub(crate) done: u64,
+    /// Tries that failed since the start.
+    pub(crate) failures: u64,
+}
+
+/// How it stands with one channel's.
+#[derive(Debug)]
+pub(crate) struct ChannelDump {
+    pub(crate) name: ChannelName,
+    pub(crate) last_good: Option<GoodDump>,
+    /// How long the last good one took; none if it was there at the start.
+    pub(crate) took: Option<Duration>,
+    has_failed: bool,
+    /// Why there is none that is newer.
+    pub(crate) error: Option<String>,
+}
+
+/// A dump that is being written.
+#[derive(Debug)]
+pub(crate) struct RunningReport {
+    pub(crate) channel: ChannelName,
+    /// For how long there was no progress, if that is too long.
+    pub(crate) stalled_for: Option<Duration>,
+}
+
+impl DumpReport {
     /// The answer to the command `health`: a line on the whole, then one for each channel.
-    /// `trouble`: what is wrong with the log.
     ///
     /// ```text
     /// degraded 1 failed, 0 stalled
     /// NAME SECONDS-SINCE-THE-LAST-GOOD-DUMP RECORDS BYTES none
     /// NAME never 0 0 REASON ...
     /// ```
-    pub(crate) fn health(
-        &self,
-        store: &Store,
-        trouble: Option<String>,
-        now: Instant,
-        unix_time: u64,
-    ) -> String {
-        let running = lock(&self.running);
-        let stalled = running.as_ref().and_then(|running| {
-            Some((&running.channel, self.stalled_for(running, now)?.as_secs()))
-        });
-        let (standings, unknown) = (lock(&self.channels), Standing::default());
-        let (mut lines, mut failed) = (String::new(), 0);
-        for channel in store.channels() {
-            let name = channel.name();
-            let standing = standings.get(name).unwrap_or(&unknown);
-            failed += usize::from(standing.last_error.is_some());
-            let stalled = stalled.filter(|(channel, _)| *channel == name);
-            let stalled = stalled.map(|(_, s)| format!("stalled: no progress for {s} s"));
-            let error = stalled.or_else(|| standing.last_error.clone());
+    pub(crate) fn to_text(&self, unix_time: u64) -> String {
+        let mut text = match &self.trouble {
+            Some(trouble) => format!("degraded {trouble}\n"),
+            None => "ok\n".to_owned(),
+        };
+        for ChannelDump { name, last_good, error, .. } in &self.channels {
             let error = error.as_deref().unwrap_or("none");
-            let write = match &standing.last_good {
-                None => writeln!(lines, "{name} never 0 0 {error}"),
+            let write = match last_good {
+                None => writeln!(text, "{name} never 0 0 {error}"),
                 Some(good) => {
                     let age = unix_time.saturating_sub(good.unix_time);
-                    writeln!(lines, "{name} {age} {} {} {error}", good.records, good.file_bytes)
+                    writeln!(text, "{name} {age} {} {} {error}", good.records, good.file_bytes)
                 }
             };
             write.expect("a string takes everything");
         }
-        let stalled = usize::from(stalled.is_some());
-        let overall = if let Some(trouble) = trouble {
-            format!("degraded {}", trouble.replace(['\n', '\r'], " "))
-        } else if self.dumper_failed.load(Relaxed) {
-            "degraded the thread that dumps has failed, see the log".to_owned()
-        } else if failed + stalled > 0 {
-            format!("degraded {failed} failed, {stalled} stalled")
-        } else {
-            "ok".to_owned()
-        };
-        format!("{overall}\n{lines}")
+        text
     }
 }
 

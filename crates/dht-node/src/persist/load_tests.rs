@@ -303,7 +303,7 @@ fn health_tells_from_the_start_how_old_the_dumps_are() {
         std::fs::File::open(path).unwrap().set_modified(modified).unwrap();
     }
     folder.load(&options()).unwrap();
-    let health = folder.dumps.health(&folder.store, None, clock(), 2_500);
+    let health = folder.dumps.report(&folder.store.channels(), None, clock()).to_text(2_500);
     assert_eq!(health, "ok\nch 1500 2 512 none\nof-another-program 500 1 512 none\n");
 }
 
@@ -341,7 +341,13 @@ fn a_damaged_dump_is_replaced_by_its_backup_if_the_log_has_the_rest() {
     // Or the next dump would make the damaged one the backup.
     assert!(folder.path().join("ch.tcm.damaged-1").exists());
     assert!(folder.path().join("ch.tcm.backup").exists() && !folder.path().join("ch.tcm").exists());
-    assert!(folder.dumps.health(&folder.store, None, clock(), 0).contains("\nch 0 3 512 none"));
+    assert!(
+        folder
+            .dumps
+            .report(&folder.store.channels(), None, clock())
+            .to_text(0)
+            .contains("\nch 0 3 512 none")
+    );
 }
 
 #[test]

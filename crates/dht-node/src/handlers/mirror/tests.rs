@@ -46,6 +46,8 @@ fn context() -> Context {
         neo_auth_timeout: std::time::Duration::from_secs(1),
         channel_base_bytes: 0,
         redist_memory_limit_multiplier: 1.1,
+        slow_request: None,
+        hot_key_sample: 0,
     };
     let shared = Shared {
         dumps: Dumps::new(std::time::Duration::from_secs(600)),
@@ -53,6 +55,8 @@ fn context() -> Context {
         store: Store::new(StoreOptions { shard_bits: 4, seed: 7 }),
         ranges: Ranges::new(HashRange::FULL, Vec::new(), None, None),
         moves: Moves::new(Journal::default(), now),
+        streams: Arc::default(),
+        slow_requests: Arc::default(),
         settings,
         legacy_connections: ConnectionCount::new(0),
         neo_connections: ConnectionCount::new(0),

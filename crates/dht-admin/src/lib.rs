@@ -1,0 +1,15 @@
+//! HTTP for those who run a daemon: reads only, on a thread of its own.
+//!
+//! ```text
+//! server.rs   accepts, reads heads within limits, answers what a [`Site`] says
+//! text.rs     figures in the text format of Prometheus
+//! ```
+//!
+//! Nothing here knows what the daemon does. The thread shares nothing with those that serve the
+//! daemon's clients, so it answers however busy they are; a [`Site`] must not wait for anything.
+
+mod server;
+mod text;
+
+pub use server::{AdminServer, Answer, Site};
+pub use text::{CONTENT_TYPE, Kind, MetricsText};
