@@ -49,7 +49,7 @@ fn remove(cx: &mut Context, name: &ChannelName) -> bool {
         Err(RemoveError::NotLogged) => {
             log::error!(
                 "Channel '{name}' is removed from memory, but the log cannot be written: it may \
-                 come back if the node ends unexpectedly. Remove it again when there is room on the disk."
+                 come back at the next start. Remove it again when there is room on the disk."
             );
             false
         }
