@@ -220,8 +220,9 @@ impl Counters {
 
     /// The counters of a neo request.
     pub(crate) fn neo(&self, command: neo::Command) -> &RequestCounters {
-        // The codes are 1, 2, 3 and so on.
-        &self.neo[usize::from(command as u8) - 1]
+        // `ALL` is sorted by code, and the codes have gaps.
+        let at = neo::Command::ALL.partition_point(|other| (*other as u8) < command as u8);
+        &self.neo[at]
     }
 }
 
