@@ -60,6 +60,13 @@ impl LegacySession {
         }
     }
 
+    /// There is no room for output, and something has happened.
+    pub(crate) fn gather(&self, cx: &Context) {
+        if let Some(Running { stream: Stream::Listen(stream), .. }) = &self.stream {
+            stream.is_held_up(cx);
+        }
+    }
+
     /// Executes what `input` holds and takes it from there, as long as `out` has room.
     pub(crate) fn work(
         &mut self,

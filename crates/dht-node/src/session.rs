@@ -132,8 +132,9 @@ impl Session {
 
     /// There is no room for output: the streams take what would pile up elsewhere.
     pub(crate) fn gather(&mut self, cx: &Context) {
-        if let Self::Neo(session) = self {
-            session.gather(cx);
+        match self {
+            Self::Legacy(session) => session.gather(cx),
+            Self::Neo(session) => session.gather(cx),
         }
     }
 

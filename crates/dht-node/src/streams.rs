@@ -36,7 +36,7 @@ pub(crate) struct StreamFacts {
     /// Changes that the worker has taken and not sent yet.
     taken: AtomicU64,
     /// Changes that found no room.
-    pub(crate) dropped: Counter,
+    dropped: Counter,
     /// Milliseconds from `began`, and 1, since when something has been waiting all the time; 0:
     /// nothing waits.
     behind_ms: AtomicU64,
@@ -46,6 +46,11 @@ impl StreamFacts {
     /// Changes that wait for the client.
     pub(crate) fn waiting(&self) -> u64 {
         self.taken.load(Relaxed) + self.meter.waiting() as u64
+    }
+
+    /// Changes that found no room.
+    pub(crate) fn lost(&self) -> u64 {
+        self.dropped.get() + self.meter.dropped()
     }
 
     /// For how long changes have been waiting without a pause.
@@ -71,7 +76,8 @@ impl Streams {
 
     /// Changes that found no room, of all streams since the start.
     pub(crate) fn losses(&self) -> u64 {
-        self.losses.load(Relaxed)
+        let untold = self.lock().iter().map(|(_, facts)| facts.meter.dropped()).sum::<u64>();
+        self.losses.load(Relaxed) + untold
     }
 
     /// Those that are under way.
@@ -108,7 +114,15 @@ impl StreamEntry {
         facts.taken.store(taken as u64, Relaxed);
         if taken == 0 {
             facts.behind_ms.store(0, Relaxed);
-        } else if facts.behind_ms.load(Relaxed) == 0 {
+        } else {
+            self.lags(now);
+        }
+    }
+
+    /// Something waits that cannot be sent.
+    pub(crate) fn lags(&self, now: Instant) {
+        let facts = &self.facts;
+        if facts.behind_ms.load(Relaxed) == 0 {
             let since = now.saturating_duration_since(facts.began).as_millis();
             facts.behind_ms.store(u64::try_from(since).unwrap_or(u64::MAX - 1) + 1, Relaxed);
         }

@@ -59,6 +59,12 @@ impl SubscriptionMeter {
     pub fn waiting(&self) -> usize {
         self.0.lock().events.len()
     }
+
+    /// Events that were lost, and that [`Subscription::take_dropped`] has not told of.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.0.lock().dropped
+    }
 }
 
 impl std::fmt::Debug for SubscriptionMeter {

@@ -167,7 +167,7 @@ fn streams(facts: &Facts, now: Instant) -> Value {
             "protocol": stream.kind.protocol(), "request": stream.kind.name(),
             "channel": stream.channel.as_str(), "peer": stream.peer.to_string(),
             "since_s": now.saturating_duration_since(stream.began).as_secs(),
-            "waiting": waiting, "lag_s": lag.as_secs_f64(), "lost": stream.dropped.get(),
+            "waiting": waiting, "lag_s": lag.as_secs_f64(), "lost": stream.lost(),
         })
     });
     json!({ "count": streams.len(), "slowest": told.collect::<Value>() })

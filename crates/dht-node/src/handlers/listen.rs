@@ -88,6 +88,11 @@ impl ListenStream {
         Step::Idle
     }
 
+    /// There is no room for output: what waits in the subscription stays there.
+    pub(crate) fn is_held_up(&self, cx: &Context) {
+        self.entry.lags(cx.timing.turn_at);
+    }
+
     /// Hands over what was gathered.
     pub(crate) fn flush(&mut self, out: &mut Vec<u8>) {
         out.append(&mut self.held);

@@ -209,6 +209,27 @@ fn the_status_names_hot_keys_and_streams() {
 }
 
 #[test]
+fn a_client_that_does_not_read_is_seen_to_lag() {
+    let instance = Instance::new();
+    let admin = AdminNode::start(&instance, &NodeSettings::default());
+    let mut listener = admin.node.connect();
+    listener.send(&legacy::listen("ch"));
+    assert_eq!(listener.receive(4), legacy::status::OK.to_le_bytes());
+    let (mut peer, value) = (admin.node.connect(), [b'v'; 60_000]);
+    let mut key = 0;
+    // More than all buffers on the way take.
+    let stream = wait_for("the stream to lag", || {
+        for _ in 0..50 {
+            key += 1;
+            assert!(put(&mut peer, "ch", key, &value));
+        }
+        let stream = admin.status()["streams"]["slowest"][0].clone();
+        (stream["lag_s"].as_f64()? > 0.0).then_some(stream)
+    });
+    assert!(stream["waiting"].as_u64().unwrap() > 0, "{stream}");
+}
+
+#[test]
 fn the_page_and_all_that_it_loads_come_from_the_node() {
     let instance = Instance::new();
     let admin = AdminNode::start(&instance, &NodeSettings::default());
