@@ -1,9 +1,9 @@
 //! Bounds how often one place in the code writes to the log, so that a disk that fails or a client
 //! that misbehaves does not fill it.
 //!
-//! In each window of [`WINDOW_S`] seconds a place writes so many lines (`[LOG] repeat_max`); further
-//! ones are counted, and told of in one line when the window is over: with the next event of any
-//! place, or the next line of stats. They count in the `logged_` figures as ever.
+//! In each window of [`WINDOW_S`] seconds a place writes so many lines (`[LOG] repeat_max`);
+//! further ones are counted, and told of in one line when the window is over: with the next event
+//! of any place, or the next line of stats. They count in the `logged_` figures as ever.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

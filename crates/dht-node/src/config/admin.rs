@@ -38,7 +38,7 @@ impl AdminConfig {
         let ip = ip(&section, address.as_deref())?;
         if address.is_some() && port.is_none() {
             let hint = "without a port nothing listens at Admin.address: set it, or remove both";
-            return Err(section.error("address", "Admin.port is missing", hint.to_owned()));
+            return Err(section.error("address", "Admin.port is missing", hint));
         }
         let config = Self {
             address: port.map(|port| SocketAddr::new(ip, port)),

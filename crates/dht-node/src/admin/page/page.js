@@ -239,6 +239,7 @@ function showRequests(list, edges) {
     cells: [request.request, request.protocol, count(request.perSecond),
       micros(quantile(request.recent, edges, 0.5)), micros(quantile(request.recent, edges, 0.99)),
       count(request.active), count(request.handled), count(request.slow)],
+    text: [1],
   })), "No requests yet.");
 }
 
@@ -302,6 +303,7 @@ function showStreams(status) {
     cells: [stream.peer, `${stream.protocol} ${stream.request}`, stream.channel,
       count(stream.waiting), stream.lag_s ? span(stream.lag_s) : "in step", count(stream.lost),
       `${span(stream.since_s)} ago`],
+    text: [1, 2],
     bad: stream.lag_s > 10 || stream.lost > 0,
   })), "Nobody listens to changes.");
   text("streams-caption", `${count(status.streams.count)} Listens and Mirrors, who lags most first; `
@@ -313,6 +315,7 @@ function showSlow(slow) {
     cells: [new Date(one.unix_time * 1000).toLocaleTimeString("en-GB"), micros(one.ms * 1000),
       micros(one.handling_ms * 1000), `${one.count > 1 ? `${one.count} × ` : ""}${one.protocol} ${one.request}`,
       one.channel || "–", one.key || "–", one.peer],
+    text: [3, 4, 5, 6],
   })), slow.threshold_ms === null ? "Not watched." : "None.");
   text("slow-caption", slow.threshold_ms === null ? "Not watched: [Admin] slow_request_ms is 0"
     : `The last requests that took ${micros(slow.threshold_ms * 1000)} or more, from first byte to last`);
@@ -321,6 +324,7 @@ function showSlow(slow) {
 function showHot(hot) {
   rows("hot-rows", hot.keys.map((one) => ({
     cells: [one.key, one.channel, count(one.per_s), percent(one.share)],
+    text: [1],
   })), hot.sample ? "No key stands out." : "Not sampled.");
   text("hot-caption", hot.sample ? `One in ${count(hot.sample)} requests is looked at: `
     + `${count(hot.samples)} in the last ${span(hot.over_s)}` : "Not sampled: [Admin] hot_key_sample is 0");
@@ -350,7 +354,7 @@ function show(status) {
     ["p99 latency", newest ? micros(newest.p99) : "–"],
     ["records", count(status.totals.records)], ["values", bytes(status.totals.value_bytes)],
     ["resident memory", bytes(status.process.resident_bytes)],
-    ["processor", `${Math.round(cpu)} % of a core`], ["connections", count(open)],
+    ["cores in use", (cpu / 100).toFixed(2)], ["connections", count(open)],
     ["channels", count(status.totals.channels)],
   ]);
   drawGraphs();
