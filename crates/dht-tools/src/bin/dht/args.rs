@@ -8,6 +8,7 @@ use dht_client::NodeAddress;
 use dht_types::{ChannelName, Key};
 
 use crate::{
+    commands::InstancesArgs,
     failure::EXIT_CODES,
     format::{Format, from_hex},
     key::{KEY_HELP, parse_key},
@@ -186,6 +187,14 @@ With --auth only the client named admin may do it.")]
     RemoveChannel(RemoveChannelArgs),
     /// Put, read, scan and check millions of records over many connections
     Workload(WorkloadArgs),
+    /// List the nodes of this machine, or make the folder of a new one
+    #[command(after_help = "\
+Examples:
+  dht instances
+  dht instances create 1
+
+Reads the folders below --directory and asks no node.")]
+    Instances(InstancesArgs),
     /// Print the completions for a shell
     #[command(after_help = "\
 Examples:
@@ -195,6 +204,12 @@ Examples:
     Completions {
         /// The shell
         shell: Shell,
+    },
+    /// Write a man page for each command into a folder
+    #[command(hide = true, after_help = "Example:\n  dht man-pages /usr/local/share/man/man1")]
+    ManPages {
+        /// The folder
+        folder: PathBuf,
     },
 }
 

@@ -54,6 +54,11 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     if let Command::Completions { shell } = cli.command {
         return commands::completions(shell, &mut out);
     }
+    match &cli.command {
+        Command::Instances(args) => return commands::instances(args, &mut out),
+        Command::ManPages { folder } => return commands::man_pages(folder),
+        _ => {}
+    }
     let access = Access::resolve(&cli.target, |name| std::env::var_os(name))?;
     match cli.command {
         Command::Put(args) => commands::put(&mut access.open()?, &args),
@@ -71,6 +76,8 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
         Command::Ring { json } => commands::ring(&mut access.open_legacy()?, json, &mut out),
         Command::RemoveChannel(args) => commands::remove_channel(&mut access.open()?, &args),
         Command::Workload(args) => workload::run(&mut access.open_legacy()?, &args, &mut out),
-        Command::Completions { .. } => unreachable!("needs no node, and was dealt with above"),
+        Command::Completions { .. } | Command::Instances(_) | Command::ManPages { .. } => {
+            unreachable!("needs no node, and was dealt with above")
+        }
     }
 }
