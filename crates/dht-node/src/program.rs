@@ -163,6 +163,13 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
     }
     if config.options_memory.lock_memory {
         memory_lock::lock_all()?;
+        if let Some(bytes) = memory_lock::limit() {
+            log::warn!(
+                "Memory is locked, and RLIMIT_MEMLOCK allows {bytes} bytes of it: the node fails \
+                 when it needs more. Raise the limit (`ulimit -l unlimited`, \
+                 LimitMEMLOCK=infinity), or set [Options_Memory] lock_memory = false"
+            );
+        }
     }
 
     let mut manager = ServiceManager::default();

@@ -1,7 +1,7 @@
 //! What the packages hold, and whether the system's own tools accept it.
 //!
-//! Nothing is installed: packages are unpacked below target/debian/root, and the units are looked at
-//! with the paths of that folder in them.
+//! Nothing is installed: packages are unpacked below target/debian/root, and the units are looked
+//! at with the paths of that folder in them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
