@@ -72,6 +72,11 @@ pub trait DiskFile: Send {
     /// any of it, and a second call proves nothing.
     fn sync(&mut self) -> io::Result<()>;
 
+    /// Whether writes go past the page cache, so that large ones suit the file.
+    fn bypasses_cache(&self) -> bool {
+        false
+    }
+
     /// Whether the page cache was to be bypassed, and the file system cannot do that.
     fn direct_was_refused(&self) -> bool {
         false

@@ -148,6 +148,10 @@ impl DiskFile for OsFile {
         self.file.sync_all()
     }
 
+    fn bypasses_cache(&self) -> bool {
+        self.is_direct
+    }
+
     fn direct_was_refused(&self) -> bool {
         self.direct_was_refused
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! create     <channel>.tcm.XXXXXX.dumping       new file, mode 0600
-//! record     ... any number                     through a buffer of 8 MiB
+//! record     ... any number      through a buffer of 256 KiB, past the page cache one of 8 MiB
 //! complete   end marker, padding, sync the file, compare its length     slow: may take minutes
 //!            <channel>.tcm.YYYYYY.dumping       the manifest, synced
 //! commit     <channel>.tcm also gets the name <channel>.tcm.backup      short: changes of names

@@ -49,8 +49,8 @@ static APP: App = App {
     options: &[OptionSpec::flag(
         ACCEPT_DAMAGED,
         None,
-        "start although a dump file is damaged or missing: what is lost then, the message without \
-         this option tells; a damaged file is kept under another name",
+        "start although a dump file or the log is damaged or missing: what is lost then, the \
+         message without this option tells; a damaged dump is kept under another name",
     )],
 };
 

@@ -112,16 +112,16 @@ fn a_full_disk_spoils_no_dump() {
 
 /// A caller that overlooks the error of a record does not get a dump without it, not even where
 /// the framing would be sound: this record fails before the first of its bytes is taken, as the
-/// buffer of 8 MiB is full to the last byte.
+/// buffer of 256 KiB is full to the last byte.
 #[test]
 fn a_dump_that_lost_a_record_cannot_be_finished() {
     let dir = Path::new(DATA);
-    for first_value_bytes in [(8 << 20) - 40, 4 << 20] {
+    for first_value_bytes in [(256 << 10) - 40, 128 << 10] {
         let (memory, disk, _) = prepared();
         memory.set_faults(Faults { failing_call: Some(1), ..Faults::default() });
         let mut writer = DumpWriter::create(&disk, dir, &channel("ch"), WITH_BACKUP).unwrap();
         writer.record(Key(1), &vec![1; first_value_bytes]).unwrap();
-        writer.record(Key(2), &vec![2; 8 << 20]).unwrap_err();
+        writer.record(Key(2), &vec![2; 256 << 10]).unwrap_err();
         writer.record(Key(3), b"three").unwrap();
         writer.finish().unwrap_err();
         assert_eq!(load(&*disk, &tcm(dir)).unwrap(), generation(1));

@@ -83,6 +83,8 @@ fn run(args: &[String]) -> Result<(), Fault> {
         }
     }
     summary(records, &ours, &theirs);
+    latencies("dhtnode", &ours);
+    latencies("redis", &theirs);
     Ok(())
 }
 
@@ -115,4 +117,17 @@ fn summary(records: usize, ours: &[Measured], theirs: &[Measured]) {
             println!("{name}: dhtnode {rate:.2} M rec/s, {ratio:.2} times redis (medians)");
         }
     }
+}
+
+/// Puts of all rounds together.
+fn latencies(server: &str, rounds: &[Measured]) {
+    if rounds.is_empty() {
+        return;
+    }
+    let all = |of: fn(&Measured) -> &Latencies| {
+        Latencies::of(rounds.iter().flat_map(|round| of(round).nanos()).copied().collect())
+    };
+    let (idle, dumping) = (all(|round| &round.idle), all(|round| &round.dumping));
+    let ratio = dumping.quantile_us(0.999) / idle.quantile_us(0.999);
+    println!("puts, {server}: {idle}; while dumping: {dumping}: p99.9 {ratio:.2} times");
 }

@@ -18,29 +18,35 @@ pub(crate) trait Client {
     fn get(&mut self, key: u64) -> io::Result<()>;
 }
 
-/// How long puts took.
+/// How long puts took, in nanoseconds, ascending.
 #[derive(Debug)]
-pub(crate) struct Latencies {
-    puts: usize,
-    p50_us: f64,
-    p999_us: f64,
-}
+pub(crate) struct Latencies(Vec<u64>);
 
 impl Latencies {
-    fn of(mut nanos: Vec<u64>) -> Self {
+    /// Of all of these puts together: a quantile of a few thousand puts is a guess, that of all
+    /// rounds is less of one.
+    pub(crate) fn of(mut nanos: Vec<u64>) -> Self {
         nanos.sort_unstable();
-        let at = |fraction: f64| {
-            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
-            let index = (nanos.len() as f64 * fraction) as usize;
-            nanos.get(index).map_or(f64::NAN, |nanos| *nanos as f64 / 1e3)
-        };
-        Self { puts: nanos.len(), p50_us: at(0.5), p999_us: at(0.999) }
+        Self(nanos)
+    }
+
+    /// Each put, in nanoseconds.
+    pub(crate) fn nanos(&self) -> &[u64] {
+        &self.0
+    }
+
+    /// What this share of the puts took at most, in microseconds; NaN without any.
+    pub(crate) fn quantile_us(&self, share: f64) -> f64 {
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "an index")]
+        let index = (self.0.len() as f64 * share) as usize;
+        self.0.get(index).map_or(f64::NAN, |nanos| *nanos as f64 / 1e3)
     }
 }
 
 impl fmt::Display for Latencies {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "p50 {:.0} us, p99.9 {:.0} us of {}", self.p50_us, self.p999_us, self.puts)
+        let (p50, p999) = (self.quantile_us(0.5), self.quantile_us(0.999));
+        write!(f, "p50 {p50:.0} us, p99.9 {p999:.0} us of {}", self.0.len())
     }
 }
 
