@@ -12,19 +12,23 @@ use crate::{
 pub struct Limits {
     /// For a connection to come about, the greeting apart; `None`: as long as the system tries.
     pub connect_timeout: Option<Duration>,
-    /// For the answer of a request with a single answer; `None`: for ever.
+    /// For the answer of a request with a single answer; `None`: for ever. A request that goes to
+    /// several nodes one after the other, or is made again after a conflict, has it for each.
     pub request_timeout: Option<Duration>,
     /// How long a node may be away before a scan gives it up; `None`: for ever.
     pub stream_patience: Option<Duration>,
     /// Requests that run on a neo connection at once; at most 5000. The next one fails.
     pub requests_per_node_max: usize,
-    /// Bytes that wait to be sent to a node; when there are more, requests fail.
+    /// Neo: bytes that wait to be sent to a node; when there are more, requests fail.
     pub queue_bytes_max: usize,
     /// Bytes of a stream that wait to be taken, for each node; when there are more, the node is
     /// told to pause.
     pub stream_bytes_high: usize,
-    /// Connections to a node in the legacy protocol, streams apart.
+    /// Connections to a node in the legacy protocol, streams apart; at least one.
     pub legacy_connections_max: usize,
+    /// Legacy: bytes of requests that wait for a free connection to a node; a request that makes
+    /// them more fails, unless it is the only one.
+    pub legacy_queue_bytes_max: usize,
     /// Legacy: how long to wait before another handshake with the nodes that have failed.
     pub handshake_retry: Duration,
     /// How often an update is tried again because somebody else changed the record meanwhile.
@@ -41,6 +45,7 @@ impl Default for Limits {
             queue_bytes_max: 16 * 1024 * 1024,
             stream_bytes_high: 256 * 1024,
             legacy_connections_max: 5,
+            legacy_queue_bytes_max: 32_768,
             handshake_retry: Duration::from_secs(3),
             update_retries_max: 100,
         }

@@ -7,8 +7,8 @@ use futures_core::Stream;
 use tokio::{sync::broadcast, time::Instant};
 
 use crate::{
-    Builder, Channel, ClientCredentials, Error, Key, Limits, NodeAddress, NodeEvent, NodeStatus,
-    NotReady, Outcomes, RangeReport, Stats, legacy, neo, ranges,
+    Builder, Channel, ClientCredentials, Error, Key, Limits, NodeAddress, NodeEvent, NodeInfo,
+    NodeStatus, NotReady, Outcomes, RangeReport, Stats, legacy, neo, ranges,
 };
 
 /// A client of a cluster. Clones share connections; the last one that is dropped, streams and
@@ -180,6 +180,18 @@ impl Client {
         }))
     }
 
+    /// What each node tells of itself. Neo has no such requests: its client asks the legacy port of
+    /// the same node, 100 below.
+    pub async fn info_by_node(&self) -> Outcomes<NodeInfo> {
+        match &*self.inner {
+            Inner::Neo(cluster) => {
+                let nodes = self.nodes().into_iter().map(|node| node.address).collect();
+                legacy::info::info_beside(nodes, &cluster.limits).await
+            }
+            Inner::Legacy(cluster) => cluster.info().await,
+        }
+    }
+
     /// The names of all channels of each node.
     pub async fn channels_by_node(&self) -> Outcomes<Vec<String>> {
         match &*self.inner {
@@ -206,9 +218,17 @@ impl Client {
         }
     }
 
-    /// What was counted so far.
+    /// What was counted so far, over all nodes.
     #[must_use]
     pub fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        self.stats_by_node().iter().for_each(|(_, stats)| sum.add(stats));
+        sum
+    }
+
+    /// What was counted so far, of each node.
+    #[must_use]
+    pub fn stats_by_node(&self) -> Vec<(NodeAddress, Stats)> {
         match &*self.inner {
             Inner::Neo(cluster) => cluster.stats(),
             Inner::Legacy(cluster) => cluster.stats(),

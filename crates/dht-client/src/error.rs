@@ -134,10 +134,10 @@ pub enum ErrorKind {
     /// A stream's node was away for so long that it was given up.
     #[error("the node was away for {0:?}")]
     Away(Duration),
-    /// The client was shut down.
+    /// The client was shut down. Nothing was sent.
     #[error("the client was shut down")]
     ShutDown,
-    /// A value is not what it was said to be; the reason.
+    /// A value is not what it was said to be; the reason. Nothing was written.
     #[error("cannot convert the value: {0}")]
     Value(Arc<str>),
     /// The request is not one of this protocol.
@@ -204,8 +204,6 @@ impl Error {
             | ErrorKind::Batch(_)
             | ErrorKind::Unasked(_)
             | ErrorKind::Away(_)
-            | ErrorKind::ShutDown
-            | ErrorKind::Value(_)
             | ErrorKind::Disconnected { sent: true, .. }
             | ErrorKind::Status(Status::Error) => Fate::Unknown,
             _ => Fate::NotDone,

@@ -47,6 +47,20 @@ pub struct NodeStatus {
     pub last_error: Option<Arc<Error>>,
 }
 
+/// What a node tells of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeInfo {
+    /// The keys it is responsible for.
+    pub hash_range: HashRange,
+    /// Clients that are connected, the one that asks included.
+    pub connections: u64,
+    /// Records of all channels.
+    pub records: u64,
+    /// Bytes, as the node counts them: an estimate that includes what a record takes besides its
+    /// value.
+    pub bytes: u64,
+}
+
 /// What is wrong with the cluster as it is known now. Requests for other keys are not affected.
 #[derive(Debug, Clone, Default)]
 pub struct RangeReport {

@@ -54,7 +54,7 @@ pub use client::Client;
 pub use credentials::{ClientCredentials, CredentialsFileError};
 pub use dht_types::{ChannelName, ChannelNameError, HashRange, Key};
 pub use error::{AuthenticationError, Error, ErrorKind, Fate, RequestName};
-pub use events::{NodeEvent, NodeStatus, NotReady, Outcomes, RangeReport};
+pub use events::{NodeEvent, NodeInfo, NodeStatus, NotReady, Outcomes, RangeReport};
 pub use helpers::{
     DecodeErrors, MirrorMap, NodeAvailability, Overflow, OverflowError, Stored, Waiting,
     channel_file,

@@ -131,6 +131,19 @@ impl Stats {
         line
     }
 
+    /// Adds the counts of another node.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (name, counts) in &other.requests {
+            self.add_request(name, counts);
+        }
+        self.nodes += other.nodes;
+        self.nodes_connected += other.nodes_connected;
+        self.nodes_with_range += other.nodes_with_range;
+        self.bytes_sent += other.bytes_sent;
+        self.bytes_received += other.bytes_received;
+        self.connects += other.connects;
+    }
+
     /// Adds the counts of another connection.
     pub(crate) fn add_request(&mut self, name: &'static str, counts: &RequestCounts) {
         match self.requests.iter_mut().find(|(other, _)| *other == name) {

@@ -7,6 +7,8 @@
 //! clean no                       yes: the node was stopped in order, the dumps are everything
 //! channel NAME 3                 a channel whose changes up to the floor are in its dumps only,
 //!                                and its incarnation
+//! removed NAME 2 4700            a channel that was removed, which the log perhaps does not tell:
+//!                                its incarnation, and a number above those of its changes
 //! end 0123456789abcdef           XXH3 of all bytes before this line
 //! ```
 //!
@@ -37,6 +39,20 @@ pub struct Checkpoint {
     pub is_clean: bool,
     /// Channels of which a dump must be there, with their incarnations.
     pub channels: Vec<(ChannelName, u64)>,
+    /// Channels that were removed while the log could not be told. Their dumps are of no use, nor
+    /// are their changes; of these the log may have only the last ones.
+    pub removed: Vec<RemovedChannel>,
+}
+
+/// A channel that was removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemovedChannel {
+    /// Its name, which another one may have by now.
+    pub name: ChannelName,
+    /// Which of the channels that have had this name.
+    pub incarnation: u64,
+    /// All of its changes have smaller numbers.
+    pub sequence: u64,
 }
 
 /// Why there is no checkpoint to be had.
@@ -59,12 +75,16 @@ impl Checkpoint {
     /// Its bytes.
     fn to_text(&self) -> String {
         use std::fmt::Write;
-        let Self { floor, last_incarnation, is_clean, channels } = self;
+        let Self { floor, last_incarnation, is_clean, channels, removed } = self;
         let clean = if *is_clean { "yes" } else { "no" };
         let mut text =
             format!("{TITLE}\nfloor {floor}\nlast_incarnation {last_incarnation}\nclean {clean}\n");
         for (channel, incarnation) in channels {
             writeln!(text, "channel {channel} {incarnation}").expect("a string takes everything");
+        }
+        for RemovedChannel { name, incarnation, sequence } in removed {
+            writeln!(text, "removed {name} {incarnation} {sequence}")
+                .expect("a string takes everything");
         }
         let end = XxHash3_64::oneshot(text.as_bytes());
         writeln!(text, "end {end:016x}").expect("a string takes everything");
@@ -85,12 +105,21 @@ impl Checkpoint {
         let floor = field("floor")?.parse().ok()?;
         let last_incarnation = field("last_incarnation")?.parse().ok()?;
         let is_clean = field("clean")? == "yes";
-        let channel = |line: &str| {
-            let (name, incarnation) = line.strip_prefix("channel ")?.split_once(' ')?;
-            Some((ChannelName::new(name.as_bytes()).ok()?, incarnation.parse().ok()?))
-        };
-        let channels = lines.map(channel).collect::<Option<_>>()?;
-        Some(Self { floor, last_incarnation, is_clean, channels })
+        let (mut channels, mut removed) = (Vec::new(), Vec::new());
+        for line in lines {
+            let words: Vec<&str> = line.split(' ').collect();
+            let name = ChannelName::new(words.get(1)?.as_bytes()).ok()?;
+            match words[..] {
+                ["channel", _, incarnation] => channels.push((name, incarnation.parse().ok()?)),
+                ["removed", _, incarnation, sequence] => removed.push(RemovedChannel {
+                    name,
+                    incarnation: incarnation.parse().ok()?,
+                    sequence: sequence.parse().ok()?,
+                }),
+                _ => return None,
+            }
+        }
+        Some(Self { floor, last_incarnation, is_clean, channels, removed })
     }
 
     /// Reads that of a folder; nothing if there is none.
@@ -145,6 +174,11 @@ mod tests {
             last_incarnation: 17,
             is_clean: false,
             channels: vec![("a".parse().unwrap(), 3), ("end".parse().unwrap(), 17)],
+            removed: vec![RemovedChannel {
+                name: "b".parse().unwrap(),
+                incarnation: 2,
+                sequence: 4700,
+            }],
         };
         let text = checkpoint.to_text();
         assert_eq!(Checkpoint::parse(&text), Some(checkpoint));

@@ -34,7 +34,7 @@ mod segment;
 mod survey;
 mod writer;
 
-pub use checkpoint::{Checkpoint, CheckpointError};
+pub use checkpoint::{Checkpoint, CheckpointError, RemovedChannel};
 pub use replay::{Change, Part, ReplayError, replay};
 pub use segment::{SegmentInfo, changes_dir, remove_segment};
 pub use survey::{ChannelFate, Damage, DamageKind, Survey, SurveyError, Tail, survey};

@@ -19,6 +19,7 @@ use dht_dump::{Disk, DiskError};
 use dht_types::ChannelName;
 use rustc_hash::FxHashMap;
 
+use crate::checkpoint::RemovedChannel;
 use crate::entry::Entry;
 use crate::reader::{Next, SegmentReader};
 use crate::segment::{SegmentFile, SegmentInfo, list};
@@ -290,6 +291,12 @@ impl Survey {
         for (name, fate) in content.channels {
             self.channels.entry(name).or_default().join(fate);
         }
+    }
+
+    /// Learns of a removal that the segments do not tell.
+    pub fn removed(&mut self, channel: &RemovedChannel) {
+        let fate = ChannelFate { incarnation: channel.incarnation, is_removed: true };
+        self.channels.entry(channel.name.clone()).or_default().join(fate);
     }
 
     /// Sees to it that all of what was found, and is of use, survives a power cut from now on.

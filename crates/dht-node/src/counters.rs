@@ -69,6 +69,11 @@ impl RequestCounters {
         self.buckets[BUCKET_EDGES_MICROS.partition_point(|edge| *edge < micros)].add(1);
     }
 
+    /// How many are over. Leaves what the stats line reads as it is.
+    pub(crate) fn handled(&self) -> u64 {
+        self.handled.get()
+    }
+
     /// The counts so far; `max_active` starts again from what is active now.
     pub(crate) fn read(&self) -> RequestCounts {
         let active = self.active.get();

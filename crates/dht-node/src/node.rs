@@ -207,7 +207,7 @@ impl Node {
     /// Ends the threads that move records, and the one that dumps, which gives up what it is
     /// writing.
     pub(crate) fn stop_helpers(&mut self) {
-        self.shared.moves.stop();
+        self.shared.moves.stop(&self.shared.ranges);
         if let Some(dumper) = self.dumper.take() {
             dumper.stop();
         }

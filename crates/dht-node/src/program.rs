@@ -18,6 +18,7 @@ use dht_daemon::signals::Signals;
 use dht_daemon::stats::StatsFile;
 use dht_daemon::{App, OptionSpec, args, build_info, fatal};
 use dht_protocol::neo::frame::{BODY_BYTES_MAX, HEADER_BYTES};
+use dht_protocol::{legacy, neo};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -278,6 +279,7 @@ fn own_commands<'a>(
             }
         })
         .with("queues", |_| queues(counters))
+        .with("requests", |_| requests(counters))
         .with("health", move |_| {
             let trouble = shared.keeper.as_ref().and_then(|log| log.trouble());
             shared.dumps.health(&shared.store, trouble, clock(), unix_time())
@@ -311,6 +313,26 @@ fn queues(counters: &[Arc<Counters>]) -> String {
     };
     let line = |(name, bound)| format!("{name} {} {bound}\n", peak(name).unwrap_or(0));
     bounds.map(line).concat()
+}
+
+/// How many requests of each kind were executed since the start: a line `protocol name count` for
+/// each kind that there was.
+fn requests(counters: &[Arc<Counters>]) -> String {
+    let mut lines = String::new();
+    let mut line = |protocol: &str, name: &str, count: u64| {
+        if count > 0 {
+            lines += &format!("{protocol} {name} {count}\n");
+        }
+    };
+    for command in legacy::Command::ALL {
+        let count = counters.iter().map(|worker| worker.legacy(*command).handled()).sum();
+        line("legacy", command.name(), count);
+    }
+    for command in neo::Command::ALL {
+        let count = counters.iter().map(|worker| worker.neo(*command).handled()).sum();
+        line("neo", command.name(), count);
+    }
+    lines
 }
 
 /// Closes all connections and writes the dumps. The log lines are those of the original, whatever

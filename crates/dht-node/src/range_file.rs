@@ -48,28 +48,100 @@ pub(crate) enum RangeFileError {
 /// Gives the file another range.
 pub(crate) fn rewrite(path: &Path, range: HashRange) -> Result<(), RangeFileError> {
     let failed = |source| RangeFileError::Io { path: path.to_owned(), source };
-    // What a link points to is replaced, not the link.
-    let target = fs::canonicalize(path).map_err(failed)?;
-    let text = fs::read(&target).map_err(failed)?;
+    let (target, text) = read(path).map_err(failed)?;
     let text = with_range(&text, range)
         .map_err(|key| RangeFileError::NoKey { path: path.to_owned(), key })?;
     replace(&target, &text).map_err(failed)
 }
 
+/// The file itself and its content. What a link points to is replaced, not the link.
+fn read(path: &Path) -> io::Result<(PathBuf, Vec<u8>)> {
+    let target = fs::canonicalize(path)?;
+    let text = fs::read(&target)?;
+    Ok((target, text))
+}
+
+/// Syncs the folder of the file: what took its name stays, even if the power fails.
+pub(crate) fn sync_name(path: &Path) -> Result<(), RangeFileError> {
+    let target = fs::canonicalize(path);
+    target
+        .and_then(|target| sync_folder(&target))
+        .map_err(|source| RangeFileError::Io { path: path.to_owned(), source })
+}
+
+/// A file with another range, written and synced under a name of its own, so that little is left
+/// to do when the range has to change. It vanishes unless it takes the config file's name.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    beside: PathBuf,
+    target: PathBuf,
+    /// What the config file was at that time.
+    before: Vec<u8>,
+    range: HashRange,
+}
+
+impl Prepared {
+    /// Writes it. There is one at a time for a config file.
+    pub(crate) fn new(path: &Path, range: HashRange) -> Result<Self, RangeFileError> {
+        let failed = |source| RangeFileError::Io { path: path.to_owned(), source };
+        let (target, before) = read(path).map_err(failed)?;
+        let text = with_range(&before, range)
+            .map_err(|key| RangeFileError::NoKey { path: path.to_owned(), key })?;
+        let prepared = Self { beside: beside(&target, ".claim"), target, before, range };
+        write(&prepared.beside, &prepared.target, &text).map_err(failed)?;
+        Ok(prepared)
+    }
+
+    /// Lets it take the name; that stays if the power fails only after [`sync_name`]. `false`: it
+    /// is not what is needed by now.
+    pub(crate) fn take_name(self, range: HashRange) -> io::Result<bool> {
+        // Somebody may have edited the config file meanwhile.
+        if self.range != range || fs::read(&self.target)? != self.before {
+            return Ok(false);
+        }
+        match fs::rename(&self.beside, &self.target) {
+            Ok(()) => Ok(true),
+            // Somebody has cleared up.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Drop for Prepared {
+    fn drop(&mut self) {
+        // It is gone if it took the name.
+        let _ = fs::remove_file(&self.beside);
+    }
+}
+
 /// Writes a file beside the one of that name, syncs it, and lets it take the name.
 pub(crate) fn replace(target: &Path, content: &[u8]) -> io::Result<()> {
+    let beside = beside(target, ".new");
+    write(&beside, target, content)?;
+    fs::rename(&beside, target)?;
+    sync_folder(target)
+}
+
+fn beside(target: &Path, suffix: &str) -> PathBuf {
     let mut name = target.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let beside = target.with_file_name(name);
-    let mut file = File::create(&beside)?;
-    match fs::metadata(target) {
+    name.push(suffix);
+    target.with_file_name(name)
+}
+
+/// Writes and syncs a file that has the rights of another one, if that exists.
+fn write(path: &Path, like: &Path, content: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    match fs::metadata(like) {
         Ok(metadata) => file.set_permissions(metadata.permissions())?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
     file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&beside, target)?;
+    file.sync_all()
+}
+
+fn sync_folder(target: &Path) -> io::Result<()> {
     let dir = target.parent().filter(|dir| !dir.as_os_str().is_empty());
     File::open(dir.unwrap_or(Path::new(".")))?.sync_all()
 }
@@ -158,6 +230,30 @@ mod tests {
         ] {
             assert_eq!(with_range(text.as_bytes(), upper_half()), Err(key));
         }
+    }
+
+    #[test]
+    fn what_is_prepared_takes_the_name_unless_the_file_was_edited() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let file = dir.path().join("config.ini");
+        let files = || fs::read_dir(dir.path()).expect("our folder").count();
+        fs::write(&file, CONFIG).expect("our folder");
+        let prepare = || Prepared::new(&file, upper_half()).expect("all is well");
+        let text = || fs::read_to_string(&file).expect("text");
+        drop(prepare());
+        assert_eq!((text().as_str(), files()), (CONFIG, 1), "given up");
+        assert!(!prepare().take_name(HashRange::FULL).expect("our folder"), "another range");
+        assert_eq!((text().as_str(), files()), (CONFIG, 1));
+        let prepared = prepare();
+        assert_eq!((text().as_str(), files()), (CONFIG, 2), "not before it takes the name");
+        let edited = CONFIG.replace("[Last]", "[Edited]");
+        fs::write(&file, &edited).expect("our folder");
+        assert!(!prepared.take_name(upper_half()).expect("our folder"));
+        assert_eq!((text(), files()), (edited, 1), "an edit is not lost");
+        assert!(prepare().take_name(upper_half()).expect("our folder"));
+        sync_name(&file).expect("our folder");
+        assert!(text().contains("minval=0x8000000000000000  \n") && text().contains("[Edited]"));
+        assert_eq!(files(), 1);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use dht_types::{HashRange, Key};
 
 use crate::mailbox::Mailbox;
 use crate::moves::{Receiving, Removal};
-use crate::range_file::{self, RangeFileError};
+use crate::range_file::{self, Prepared, RangeFileError};
 
 /// Changes that are kept for clients which have not read them yet; the older ones are replaced by
 /// the node's range of now.
@@ -100,6 +100,9 @@ pub(crate) struct Ranges {
     workers: OnceLock<Vec<Arc<Mailbox>>>,
     /// Where the range is kept; none if the node was started without a config file.
     file: Option<PathBuf>,
+    /// Counts how often the file was replaced, and how many of these would outlive a power cut.
+    replaced: AtomicU64,
+    synced: AtomicU64,
 }
 
 /// What clients are told, in order.
@@ -129,6 +132,9 @@ impl Ranges {
             news: Mutex::default(),
             workers: OnceLock::new(),
             file,
+            // Whether the last run came to sync it is not known.
+            replaced: AtomicU64::new(1),
+            synced: AtomicU64::new(0),
         }
     }
 
@@ -163,7 +169,37 @@ impl Ranges {
     /// Makes the range that the node has after its next start.
     pub(crate) fn save(&self, range: HashRange) -> Result<(), RangeFileError> {
         let file = self.file.as_ref().ok_or(RangeFileError::NoFile)?;
-        range_file::rewrite(file, range)
+        let replaced = self.replaced.fetch_add(1, SeqCst) + 1;
+        range_file::rewrite(file, range)?;
+        self.synced.fetch_max(replaced, SeqCst);
+        Ok(())
+    }
+
+    /// Does ahead what [`Ranges::switch`] would need time for.
+    pub(crate) fn prepare(&self, range: HashRange) -> Result<Prepared, RangeFileError> {
+        Prepared::new(self.file.as_ref().ok_or(RangeFileError::NoFile)?, range)
+    }
+
+    /// Makes the range that the node has after its next start, unless the power fails before
+    /// [`Ranges::sync`].
+    pub(crate) fn switch(&self, to: Prepared, range: HashRange) -> Result<(), RangeFileError> {
+        let path = self.file.clone().ok_or(RangeFileError::NoFile)?;
+        self.replaced.fetch_add(1, SeqCst);
+        let is_done = to.take_name(range).map_err(|source| RangeFileError::Io { path, source })?;
+        if is_done { Ok(()) } else { self.save(range) }
+    }
+
+    /// Whether the range would outlive a power cut.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.synced.load(SeqCst) >= self.replaced.load(SeqCst)
+    }
+
+    /// Makes it so.
+    pub(crate) fn sync(&self) -> Result<(), RangeFileError> {
+        let replaced = self.replaced.load(SeqCst);
+        range_file::sync_name(self.file.as_ref().ok_or(RangeFileError::NoFile)?)?;
+        self.synced.fetch_max(replaced, SeqCst);
+        Ok(())
     }
 
     /// Changes the view. Returns its generation.

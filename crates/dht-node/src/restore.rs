@@ -18,7 +18,9 @@ use dht_types::ChannelName;
 
 use crate::config::DurabilityConfig;
 use crate::durability::{Keeper, Position, Recovery, RecoveryError, ReplayOptions};
-use crate::persist::{self, Dumps, LoadError, LoadOptions, LoadedChannel, Origin, Positions};
+use crate::persist::{
+    self, Dumps, LoadError, LoadOptions, LoadedChannel, LogView, Origin, Positions,
+};
 
 /// Why the node cannot start with what is in its data directory.
 #[derive(Debug, thiserror::Error)]
@@ -57,7 +59,8 @@ pub(crate) fn restore(
     let recovery = Recovery::find(Arc::clone(disk), dir, *boot, load.accept_damaged)?;
     recovery.clear()?;
     let holds = |name: &ChannelName, position: Option<&LogPosition>| recovery.holds(name, position);
-    let loaded = persist::load_all(&**disk, dir, store, dumps, load, &holds)?;
+    let log = LogView { holds: &holds, knows: &|name| recovery.knows(name) };
+    let loaded = persist::load_all(&**disk, dir, store, dumps, load, log)?;
     let missing: Vec<_> = recovery.missing(store).iter().map(ToString::to_string).collect();
     if !missing.is_empty() {
         if !load.accept_damaged {

@@ -10,7 +10,7 @@ use dht_protocol::neo::credentials::Credentials;
 use dht_storage::{Store, Usage};
 
 use crate::driver::DriverKind;
-use crate::durability::Keeper;
+use crate::durability::{Keeper, Level};
 use crate::moves::Moves;
 use crate::persist::Dumps;
 use crate::ranges::Ranges;
@@ -105,6 +105,11 @@ impl Shared {
     pub(crate) fn replace_credentials(&self, credentials: Credentials) {
         let credentials = Arc::new(credentials);
         *self.credentials.write().unwrap_or_else(PoisonError::into_inner) = credentials;
+    }
+
+    /// The highest durability level that a channel may have.
+    pub(crate) fn greatest_level(&self) -> Level {
+        self.keeper.as_ref().map_or(Level::Memory, |keeper| keeper.config().greatest())
     }
 
     /// What all channels together are said to take, in bytes.

@@ -1,11 +1,12 @@
 //! Values of any type that serde knows, stored as JSON. Feature `serde`.
 
+use dht_protocol::{legacy, neo};
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Channel, Error, ErrorKind, Key, Updated};
+use crate::{Channel, Error, ErrorKind, Key, RequestName, Updated};
 
-fn refused(error: &serde_json::Error) -> Error {
-    Error { node: None, request: None, kind: ErrorKind::Value(error.to_string().into()) }
+fn refused(request: RequestName, error: &serde_json::Error) -> Error {
+    Error { node: None, request: Some(request), kind: ErrorKind::Value(error.to_string().into()) }
 }
 
 impl Channel {
@@ -25,8 +26,13 @@ impl Channel {
         &self,
         key: impl Into<Key>,
     ) -> Result<Option<T>, Error> {
+        let get = if self.client().is_neo() {
+            RequestName::Neo(neo::Command::Get)
+        } else {
+            RequestName::Legacy(legacy::Command::Get)
+        };
         let value = self.get(key).await?;
-        value.map(|value| serde_json::from_slice(&value).map_err(|e| refused(&e))).transpose()
+        value.map(|value| serde_json::from_slice(&value).map_err(|e| refused(get, &e))).transpose()
     }
 
     /// Stores a record whose value is `value` as JSON.
@@ -35,7 +41,12 @@ impl Channel {
         key: impl Into<Key>,
         value: &T,
     ) -> Result<(), Error> {
-        let value = serde_json::to_vec(value).map_err(|error| refused(&error))?;
+        let put = if self.client().is_neo() {
+            RequestName::Neo(neo::Command::Put)
+        } else {
+            RequestName::Legacy(legacy::Command::Put)
+        };
+        let value = serde_json::to_vec(value).map_err(|error| refused(put, &error))?;
         self.put(key, value).await
     }
 
@@ -56,7 +67,7 @@ impl Channel {
                 match changed {
                     Ok(value) => crate::Change::Write(value.into()),
                     Err(error) => {
-                        failed = Some(refused(&error));
+                        failed = Some(refused(RequestName::Neo(neo::Command::Update), &error));
                         crate::Change::Keep
                     }
                 }

@@ -55,6 +55,18 @@ impl Node {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The handshake, unless the node has passed it: nothing else is asked of a node whose version
+    /// was not checked. `true`: it has passed only now. Source: spec `protocol-legacy` 13.3.
+    async fn check(&self, limits: &Limits) -> Result<bool, Error> {
+        if self.state().range.is_some() {
+            return Ok(false);
+        }
+        match self.handshake(limits).await {
+            Ok(range) => Ok(self.state().range.replace(range).is_none()),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn handshake(&self, limits: &Limits) -> Result<HashRange, Error> {
         let timeout = limits.connect_timeout;
         let version = self.pool.call(&GetVersion, timeout).await?;
@@ -114,13 +126,8 @@ impl Cluster {
 
     async fn greet(&self, node: &Node) -> bool {
         let address = node.pool.address.clone();
-        match node.handshake(&self.limits).await {
-            Ok(range) => {
-                node.state().range = Some(range);
-                self.tell(NodeEvent::Connected(address.clone()));
-                self.tell(NodeEvent::HashRangeKnown(address, range));
-                true
-            }
+        match self.check(node).await {
+            Ok(()) => true,
             Err(error) => {
                 let error = Arc::new(error);
                 node.state().last_error = Some(Arc::clone(&error));
@@ -128,6 +135,18 @@ impl Cluster {
                 false
             }
         }
+    }
+
+    /// See [`Node::check`].
+    pub(super) async fn check(&self, node: &Node) -> Result<(), Error> {
+        if node.check(&self.limits).await?
+            && let Some(range) = node.state().range
+        {
+            let address = node.pool.address.clone();
+            self.tell(NodeEvent::Connected(address.clone()));
+            self.tell(NodeEvent::HashRangeKnown(address, range));
+        }
+        Ok(())
     }
 
     fn tell(&self, event: NodeEvent) {
@@ -157,16 +176,20 @@ impl Cluster {
         self.nodes.iter().map(status).collect()
     }
 
-    pub(crate) fn stats(&self) -> Stats {
-        let known = self.nodes.iter().filter(|node| node.state().range.is_some()).count();
-        let mut stats = Stats {
-            nodes: self.nodes.len(),
-            nodes_connected: known,
-            nodes_with_range: known,
-            ..Stats::default()
+    /// The counts of each node.
+    pub(crate) fn stats(&self) -> Vec<(NodeAddress, Stats)> {
+        let stats = |node: &Arc<Node>| {
+            let known = usize::from(node.state().range.is_some());
+            let mut stats = Stats {
+                nodes: 1,
+                nodes_connected: known,
+                nodes_with_range: known,
+                ..Stats::default()
+            };
+            node.pool.add_stats(&mut stats);
+            (node.pool.address.clone(), stats)
         };
-        self.nodes.iter().for_each(|node| node.pool.add_stats(&mut stats));
-        stats
+        self.nodes.iter().map(stats).collect()
     }
 
     pub(crate) fn reset_stats(&self) {
@@ -296,8 +319,13 @@ impl Cluster {
     {
         async move {
             let timeout = self.limits.request_timeout;
-            let answers = self.nodes.iter().map(|node| node.pool.call(&request, timeout));
-            let answers = join_all(answers).await;
+            let request = &request;
+            let ask = async |node: &Arc<Node>| {
+                let checked = self.check(node).await;
+                checked.map_err(|error| node.pool.error(R::COMMAND, error.kind))?;
+                node.pool.call(request, timeout).await
+            };
+            let answers = join_all(self.nodes.iter().map(ask)).await;
             let nodes = self.nodes.iter().map(|node| node.pool.address.clone());
             Outcomes::new(nodes.zip(answers).collect())
         }
@@ -330,9 +358,7 @@ pub(crate) async fn channel_size_beside(
     limits: &Limits,
 ) -> Outcomes<ChannelSize> {
     let ask = |neo: NodeAddress| {
-        let beside =
-            NodeAddress { host: neo.host.clone(), port: neo.port.saturating_sub(NEO_PORT_OFFSET) };
-        let pool = Pool::new(beside, limits.clone());
+        let pool = Pool::new(beside(&neo), limits.clone());
         async move {
             let size = pool.call(&GetChannelSize { channel }, limits.request_timeout).await;
             (neo, size.map(|size| size_of(&size)))
@@ -340,6 +366,11 @@ pub(crate) async fn channel_size_beside(
         .boxed()
     };
     Outcomes::new(join_all(neo_nodes.into_iter().map(ask)).await)
+}
+
+/// The legacy port of the node with this neo port.
+pub(super) fn beside(neo: &NodeAddress) -> NodeAddress {
+    NodeAddress { host: neo.host.clone(), port: neo.port.saturating_sub(NEO_PORT_OFFSET) }
 }
 
 const fn size_of(size: &NodeSize) -> ChannelSize {

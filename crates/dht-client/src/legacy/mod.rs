@@ -14,5 +14,6 @@
 
 pub(crate) mod cluster;
 mod conn;
+pub(crate) mod info;
 mod pool;
 pub(crate) mod stream;

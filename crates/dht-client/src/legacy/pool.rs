@@ -10,16 +10,16 @@ use std::{
 };
 
 use dht_protocol::legacy::{Answer, Arguments, Command};
-use tokio::{sync::Semaphore, time::Instant};
+use tokio::{
+    sync::{Semaphore, watch},
+    time::Instant,
+};
 
 use super::conn::{Conn, bytes_of};
 use crate::{
     Error, ErrorKind, Limits, NodeAddress, RequestName,
     stats::{End, RequestCounts},
 };
-
-/// Most bytes of requests that wait for a connection. Source: spec `client` A.1.
-const WAITING_BYTES_MAX: usize = 32_768;
 
 /// See the module.
 #[derive(Debug)]
@@ -28,6 +28,7 @@ pub(super) struct Pool {
     limits: Limits,
     permits: Semaphore,
     waiting_bytes: AtomicUsize,
+    is_shut_down: watch::Sender<bool>,
     state: Mutex<State>,
 }
 
@@ -70,7 +71,8 @@ impl Pool {
     pub(super) fn new(address: NodeAddress, limits: Limits) -> Self {
         let permits = Semaphore::new(limits.legacy_connections_max.max(1));
         let (waiting_bytes, state) = (AtomicUsize::new(0), Mutex::default());
-        Self { address, limits, permits, waiting_bytes, state }
+        let is_shut_down = watch::channel(false).0;
+        Self { address, limits, permits, waiting_bytes, is_shut_down, state }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -89,15 +91,9 @@ impl Pool {
         timeout: Option<Duration>,
     ) -> Result<R::Answer, Error> {
         let mut sent = false;
-        let result = {
-            let attempt = self.attempt(request, &mut sent);
-            match timeout {
-                None => attempt.await,
-                Some(limit) => tokio::time::timeout(limit, attempt)
-                    .await
-                    .unwrap_or(Err(ErrorKind::TimedOut(limit))),
-            }
-        };
+        // One that is beyond all time is none.
+        let end = timeout.and_then(|limit| Some((limit, Instant::now().checked_add(limit)?)));
+        let result = self.attempt(request, end, &mut sent).await;
         result.map_err(|kind| {
             let kind = match kind {
                 // As by neo: lost on the way, and perhaps done.
@@ -113,6 +109,7 @@ impl Pool {
     async fn attempt<'a, R: Arguments<'a> + Answer>(
         &self,
         request: &R,
+        end: Option<(Duration, Instant)>,
         sent: &mut bool,
     ) -> Result<R::Answer, ErrorKind> {
         let bytes = bytes_of(request);
@@ -121,18 +118,35 @@ impl Pool {
             Err(_) => {
                 let waiting = self.waiting_bytes.fetch_add(bytes.len(), Relaxed) + bytes.len();
                 let _waiting = Waiting(self, bytes.len());
-                if waiting > WAITING_BYTES_MAX && waiting > bytes.len() {
+                if waiting > self.limits.legacy_queue_bytes_max && waiting > bytes.len() {
                     return Err(ErrorKind::QueueFull(waiting - bytes.len()));
                 }
-                self.permits.acquire().await.map_err(|_| ErrorKind::ShutDown)?
+                let permit = until(end, async { Ok(self.permits.acquire().await) }).await;
+                // It had no connection all the time.
+                let permit = permit.map_err(|kind| match kind {
+                    ErrorKind::TimedOut(limit) => ErrorKind::ConnectTimedOut(limit),
+                    other => other,
+                })?;
+                permit.map_err(|_| ErrorKind::ShutDown)?
             }
         };
         self.count(R::COMMAND, |counts| counts.started += 1);
         let begun = Instant::now();
         let mut counting = Counting { pool: self, command: R::COMMAND, begun, end: End::Dropped };
-        let result = self.on_connection(request, sent).await;
+        let result = tokio::select! {
+            result = until(end, self.on_connection(request, sent)) => result,
+            () = self.shut_down_told() => Err(ErrorKind::ShutDown),
+        };
+        let result = result.map_err(|kind| match kind {
+            ErrorKind::TimedOut(limit) if !*sent => ErrorKind::ConnectTimedOut(limit),
+            ErrorKind::ShutDown if *sent => {
+                ErrorKind::Disconnected { sent: true, reason: kind.to_string().into() }
+            }
+            other => other,
+        });
         counting.end = match &result {
             Ok(_) | Err(ErrorKind::Status(_)) => End::Answered,
+            Err(ErrorKind::TimedOut(_)) => End::TimedOut,
             Err(_) if *sent => End::Lost,
             Err(_) => End::NotSent,
         };
@@ -147,11 +161,7 @@ impl Pool {
     ) -> Result<R::Answer, ErrorKind> {
         let (mut conn, generation) = match self.take_idle() {
             (Some(conn), generation) => (conn, generation),
-            (None, generation) => {
-                let conn = Conn::open(&self.address, &self.limits).await?;
-                self.state().connects += 1;
-                (conn, generation)
-            }
+            (None, generation) => (self.open().await?, generation),
         };
         *sent = true;
         let result = conn.call(request).await;
@@ -159,13 +169,31 @@ impl Pool {
             Ok(_) => true,
             Err(kind) => !kind.is_fatal(),
         };
+        self.count_bytes(&mut conn);
         let mut state = self.state();
-        state.bytes_sent += std::mem::take(&mut conn.sent);
-        state.bytes_received += std::mem::take(&mut conn.received);
         if in_step && state.generation == generation {
             state.idle.push(conn);
         }
         result
+    }
+
+    /// Another connection.
+    pub(super) async fn open(&self) -> Result<Conn, ErrorKind> {
+        let conn = Conn::open(&self.address, &self.limits).await?;
+        self.state().connects += 1;
+        Ok(conn)
+    }
+
+    /// Counts what went over a connection since the last time.
+    pub(super) fn count_bytes(&self, conn: &mut Conn) {
+        let mut state = self.state();
+        state.bytes_sent += std::mem::take(&mut conn.sent);
+        state.bytes_received += std::mem::take(&mut conn.received);
+    }
+
+    async fn shut_down_told(&self) {
+        // We have the sender.
+        let _ = self.is_shut_down.subscribe().wait_for(|over| *over).await;
     }
 
     /// A connection that can be used; those that the node has closed meanwhile are left behind.
@@ -192,6 +220,7 @@ impl Pool {
 
     pub(super) fn shut_down(&self) {
         self.permits.close();
+        self.is_shut_down.send_replace(true);
         self.drop_all();
     }
 
@@ -223,5 +252,18 @@ impl Pool {
             *counts = RequestCounts { started: counts.active(), ..RequestCounts::default() };
         }
         (state.bytes_sent, state.bytes_received, state.connects) = (0, 0, 0);
+    }
+}
+
+/// Waits for something until the time of the request is over.
+async fn until<T>(
+    end: Option<(Duration, Instant)>,
+    wait: impl Future<Output = Result<T, ErrorKind>>,
+) -> Result<T, ErrorKind> {
+    match end {
+        None => wait.await,
+        Some((limit, end)) => {
+            tokio::time::timeout_at(end, wait).await.unwrap_or(Err(ErrorKind::TimedOut(limit)))
+        }
     }
 }

@@ -29,13 +29,13 @@ use futures_util::{
     StreamExt as _,
     stream::{self, select_all},
 };
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     cluster::{Cluster, Node},
     conn::Conn,
 };
-use crate::{Error, ErrorKind, Limits, MirrorOptions, backoff::Backoff, stream::StreamEvent};
+use crate::{Error, ErrorKind, MirrorOptions, backoff::Backoff, stats::End, stream::StreamEvent};
 
 /// All records or keys of a channel.
 pub(crate) fn scan(
@@ -46,7 +46,7 @@ pub(crate) fn scan(
 ) -> BoxStream<'static, StreamEvent> {
     let what = What { channel: channel.clone(), keys_only, filter };
     let nodes = cluster.nodes.iter().map(|node| {
-        let scan = NodeScan::new(node, what.clone(), &cluster.limits);
+        let scan = NodeScan::new(cluster, node, what.clone());
         stream::unfold(scan, async |mut scan| Some((scan.next().await?, scan))).boxed()
     });
     until_shut_down(cluster, select_all(nodes))
@@ -62,11 +62,12 @@ pub(crate) fn mirror(
     for node in &cluster.nodes {
         let signals = Arc::new(Signals::default());
         let listen = NodeListen {
+            cluster: Arc::clone(cluster),
             node: Arc::clone(node),
             channel: channel.clone(),
-            limits: cluster.limits.clone(),
             signals: Arc::clone(&signals),
             conn: None,
+            counting: None,
             backoff: Backoff::default(),
             reported: false,
             lost: false,
@@ -75,9 +76,9 @@ pub(crate) fn mirror(
             stream::unfold(listen, async |mut listen| Some((listen.next().await?, listen))).boxed(),
         );
         let refresh = NodeRefresh {
+            cluster: Arc::clone(cluster),
             node: Arc::clone(node),
             channel: channel.clone(),
-            limits: cluster.limits.clone(),
             options,
             signals,
             scan: None,
@@ -123,6 +124,39 @@ async fn within<T>(
     }
 }
 
+/// Another connection to a node, whose version is checked first.
+async fn open(cluster: &Cluster, node: &Node) -> Result<Conn, ErrorKind> {
+    cluster.check(node).await.map_err(|error| error.kind)?;
+    node.pool.open().await
+}
+
+/// Counts the end of a stream; one that is dropped before counts as that.
+#[derive(Debug)]
+struct Counting {
+    node: Arc<Node>,
+    command: Command,
+    begun: Instant,
+    end: End,
+}
+
+impl Counting {
+    fn start(node: &Arc<Node>, command: Command) -> Self {
+        node.pool.count(command, |counts| counts.started += 1);
+        Self { node: Arc::clone(node), command, begun: Instant::now(), end: End::Dropped }
+    }
+
+    fn end(mut self, end: End) {
+        self.end = end;
+    }
+}
+
+impl Drop for Counting {
+    fn drop(&mut self) {
+        let took = self.begun.elapsed();
+        self.node.pool.count(self.command, |counts| counts.end(self.end, took));
+    }
+}
+
 /// What a scan asks for.
 #[derive(Debug, Clone)]
 struct What {
@@ -144,19 +178,21 @@ impl What {
 /// The scan of one node.
 #[derive(Debug)]
 struct NodeScan {
+    cluster: Arc<Cluster>,
     node: Arc<Node>,
     what: What,
-    limits: Limits,
     conn: Option<Conn>,
+    counting: Option<Counting>,
     records: Bytes,
     at: usize,
     over: bool,
 }
 
 impl NodeScan {
-    fn new(node: &Arc<Node>, what: What, limits: &Limits) -> Self {
-        let (node, limits) = (Arc::clone(node), limits.clone());
-        Self { node, what, limits, conn: None, records: Bytes::new(), at: 0, over: false }
+    fn new(cluster: &Arc<Cluster>, node: &Arc<Node>, what: What) -> Self {
+        let (cluster, node) = (Arc::clone(cluster), Arc::clone(node));
+        let (conn, counting, records) = (None, None, Bytes::new());
+        Self { cluster, node, what, conn, counting, records, at: 0, over: false }
     }
 
     async fn next(&mut self) -> Option<StreamEvent> {
@@ -166,6 +202,11 @@ impl NodeScan {
                 Ok(None) => {}
                 Err(kind) => {
                     self.over = true;
+                    self.end(if matches!(kind, ErrorKind::Status(_)) {
+                        End::Answered
+                    } else {
+                        End::Lost
+                    });
                     let command = self.what.command();
                     return Some(StreamEvent::Failed(self.node.pool.error(command, kind)));
                 }
@@ -179,21 +220,30 @@ impl NodeScan {
             return event.map(Some);
         }
         if self.conn.is_none() {
-            let mut conn = Conn::open(&self.node.pool.address, &self.limits).await?;
-            within(self.limits.request_timeout, self.start(&mut conn)).await?;
+            let mut conn = open(&self.cluster, &self.node).await?;
+            self.counting = Some(Counting::start(&self.node, self.what.command()));
+            within(self.cluster.limits.request_timeout, self.start(&mut conn)).await?;
             self.conn = Some(conn);
         }
         let Some(conn) = &mut self.conn else { return Ok(None) };
         let read = |r: &mut Reader<'_>| r.array("batch", ARRAY_BYTES_MAX).map(<[u8]>::to_vec);
-        let packed = within(self.limits.request_timeout, conn.receive(read)).await?;
+        let packed = within(self.cluster.limits.request_timeout, conn.receive(read)).await?;
+        self.node.pool.count_bytes(conn);
         if packed.is_empty() {
             self.over = true;
+            self.end(End::Answered);
             return Ok(Some(StreamEvent::Finished(self.node.pool.address.clone())));
         }
         let mut records = Vec::new();
         batch::decompress(&packed, &mut records).map_err(ErrorKind::Batch)?;
         (self.records, self.at) = (records.into(), 0);
         Ok(None)
+    }
+
+    fn end(&mut self, end: End) {
+        if let Some(counting) = self.counting.take() {
+            counting.end(end);
+        }
     }
 
     async fn start(&self, conn: &mut Conn) -> Result<(), ErrorKind> {
@@ -244,11 +294,12 @@ struct Signals {
 /// The Listen of one node.
 #[derive(Debug)]
 struct NodeListen {
+    cluster: Arc<Cluster>,
     node: Arc<Node>,
     channel: ChannelName,
-    limits: Limits,
     signals: Arc<Signals>,
     conn: Option<Conn>,
+    counting: Option<Counting>,
     backoff: Backoff,
     /// The first attempt has ended, well or not.
     reported: bool,
@@ -277,16 +328,19 @@ impl NodeListen {
                     })
                 })
                 .await;
+            self.node.pool.count_bytes(conn);
             return Some(match item {
                 Ok(Some((key, value))) if value.is_empty() => StreamEvent::Deleted(key),
                 Ok(Some((key, value))) => StreamEvent::Changed(key, value),
                 Ok(None) => {
+                    self.end(End::Answered);
                     self.signals.over.store(true, Relaxed);
                     self.signals.started.notify_one();
                     StreamEvent::ChannelRemoved(self.node.pool.address.clone())
                 }
                 Err(kind) => {
                     self.conn = None;
+                    self.end(End::Lost);
                     self.lost = true;
                     StreamEvent::Lost(self.error(kind))
                 }
@@ -298,19 +352,26 @@ impl NodeListen {
         self.node.pool.error(Command::Listen, kind)
     }
 
+    fn end(&mut self, end: End) {
+        if let Some(counting) = self.counting.take() {
+            counting.end(end);
+        }
+    }
+
     /// One attempt. `None`: nothing to be told.
     async fn connect(&mut self) -> Option<StreamEvent> {
         let listen = async {
-            let mut conn = Conn::open(&self.node.pool.address, &self.limits).await?;
+            let mut conn = open(&self.cluster, &self.node).await?;
+            let counting = Counting::start(&self.node, Command::Listen);
             let channel = self.channel.as_str();
-            within(self.limits.request_timeout, conn.start(&Listen { channel })).await?;
-            Ok::<_, ErrorKind>(conn)
+            within(self.cluster.limits.request_timeout, conn.start(&Listen { channel })).await?;
+            Ok::<_, ErrorKind>((conn, counting))
         };
         let result = listen.await;
         let first = !std::mem::replace(&mut self.reported, true);
         match result {
-            Ok(conn) => {
-                self.conn = Some(conn);
+            Ok((conn, counting)) => {
+                (self.conn, self.counting) = (Some(conn), Some(counting));
                 self.backoff.reset();
                 self.signals.started.notify_one();
                 if std::mem::take(&mut self.lost) {
@@ -331,9 +392,9 @@ impl NodeListen {
 /// The refreshes of one node.
 #[derive(Debug)]
 struct NodeRefresh {
+    cluster: Arc<Cluster>,
     node: Arc<Node>,
     channel: ChannelName,
-    limits: Limits,
     options: MirrorOptions,
     signals: Arc<Signals>,
     scan: Option<NodeScan>,
@@ -358,7 +419,7 @@ impl NodeRefresh {
             }
             let (channel, filter) = (self.channel.clone(), Bytes::new());
             let what = What { channel, keys_only: false, filter };
-            self.scan = Some(NodeScan::new(&self.node, what, &self.limits));
+            self.scan = Some(NodeScan::new(&self.cluster, &self.node, what));
         }
     }
 

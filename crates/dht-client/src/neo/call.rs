@@ -49,6 +49,24 @@ async fn ask<'a>(
     (&mut call).await.map_err(failed)
 }
 
+/// What it means if a request goes wrong at a node after another one has done its part: it was not
+/// done as a whole, but not for nothing either.
+fn partly_done(error: Error) -> Error {
+    let Error { node, request, kind } = error;
+    let kind = match kind {
+        ErrorKind::NotConnected
+        | ErrorKind::TooManyRequests(_)
+        | ErrorKind::QueueFull(_)
+        | ErrorKind::ShutDown
+        | ErrorKind::Disconnected { sent: false, .. } => {
+            let reason = format!("{kind}; another node has done its part").into();
+            ErrorKind::Disconnected { sent: true, reason }
+        }
+        kind => kind,
+    };
+    Error { node, request, kind }
+}
+
 /// What it means if an answer is not one of the request's.
 fn misplaced(node: &Node, command: Command) -> Error {
     error(Some(node), command, ErrorKind::NodeError)
@@ -138,6 +156,11 @@ impl Cluster {
         loop {
             let nodes = self.nodes_of(key, Command::Remove)?;
             let mut result = Ok(removed);
+            let away = |node: &&Arc<Node>| !node.link.is_open();
+            // Nothing is removed here that would stay there.
+            if let Some(node) = nodes.older.iter().chain([&nodes.newest]).find(away) {
+                return Err(error(Some(node), Command::Remove, node.link.absence()));
+            }
             for node in nodes.older.iter().rev().chain([&nodes.newest]) {
                 match ask(node, Remove { channel, key }, timeout).await {
                     Ok(Answer::Flag(had)) => {
@@ -145,6 +168,7 @@ impl Cluster {
                         result = Ok(removed);
                     }
                     Ok(_) => result = Err(misplaced(node, Command::Remove)),
+                    Err(error) if removed => result = Err(partly_done(error)),
                     Err(error) => result = Err(error),
                 }
                 if result.is_err() {
@@ -313,8 +337,8 @@ async fn update_at(
                 check_value(&new).map_err(failed)?;
                 let original_hash = fnv1a64(&value);
                 if !Arc::ptr_eq(node, &nodes.newest) {
-                    return move_record(nodes, node, call, channel, key, (original_hash, &new))
-                        .await;
+                    let moved = Moved { older: node, call, original_hash, value: &new };
+                    return move_record(&nodes.newest, moved, channel, key, timeout).await;
                 }
                 call.decide(&UpdateMessage::UpdateRecord(NewValue { original_hash, value: &new }));
                 return finish(node, &mut call, Updated::Written).await;
@@ -328,24 +352,32 @@ async fn update_at(
     away.map_or(Ok(UpdateOutcome::Done(Updated::NoRecord)), Err)
 }
 
+/// A record that an older node has, which waits for a decision.
+struct Moved<'a> {
+    older: &'a Node,
+    call: Call,
+    original_hash: u64,
+    value: &'a Bytes,
+}
+
 /// Writes a record that an older node has to the newest, and then removes it where it was.
 async fn move_record(
-    nodes: &Covering,
-    older: &Node,
-    mut call: Call,
+    newest: &Node,
+    moved: Moved<'_>,
     channel: &ChannelName,
     key: Key,
-    (original_hash, value): (u64, &Bytes),
+    timeout: Timeout,
 ) -> Result<UpdateOutcome, Error> {
+    let Moved { older, mut call, original_hash, value } = moved;
     let action = UpdateAction::UpdateRecord(NewValue { original_hash, value });
     // If this fails, the older node is told to leave the record when `call` is dropped.
-    match ask(&nodes.newest, Update { channel, key, action }, None).await? {
+    match ask(newest, Update { channel, key, action }, timeout).await? {
         Answer::Done => {}
         Answer::Conflict => return Ok(UpdateOutcome::Conflict),
-        _ => return Err(misplaced(&nodes.newest, Command::Update)),
+        _ => return Err(misplaced(newest, Command::Update)),
     }
     call.decide(&UpdateMessage::RemoveRecord);
-    finish(older, &mut call, Updated::Written).await
+    finish(older, &mut call, Updated::Written).await.map_err(partly_done)
 }
 
 async fn finish(node: &Node, call: &mut Call, updated: Updated) -> Result<UpdateOutcome, Error> {

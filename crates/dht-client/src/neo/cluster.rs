@@ -15,7 +15,7 @@ use super::{
     stream::{Core, Source, Spec},
 };
 use crate::{
-    ClientCredentials, Error, ErrorKind, Limits, NodeAddress, NodeEvent, NodeStatus,
+    ClientCredentials, Error, ErrorKind, Limits, NodeAddress, NodeEvent, NodeStatus, RequestName,
     events::EVENTS_MAX, stats::Stats,
 };
 
@@ -197,9 +197,9 @@ impl Cluster {
         self.tell(NodeEvent::Connected(node.address.clone()));
     }
 
-    /// A connection, or an attempt at one, has failed.
-    pub(crate) fn disconnected(&self, node: &Node, kind: ErrorKind) {
-        let error = Arc::new(Error { node: Some(node.address.clone()), request: None, kind });
+    /// A connection, or an attempt at one, has failed; or what every connection begins with.
+    pub(crate) fn failed(&self, node: &Node, request: Option<RequestName>, kind: ErrorKind) {
+        let error = Arc::new(Error { node: Some(node.address.clone()), request, kind });
         *node.last_error.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&error));
         self.tell(NodeEvent::ConnectionError(node.address.clone(), error));
     }
@@ -265,23 +265,9 @@ impl Cluster {
         nodes.list.iter().map(status).collect()
     }
 
-    pub(crate) fn stats(&self) -> Stats {
-        let mut stats = Stats::default();
-        for node in self.status() {
-            stats.nodes += 1;
-            stats.nodes_connected += usize::from(node.connected);
-            stats.nodes_with_range += usize::from(node.hash_range.is_some());
-        }
-        for node in self.nodes() {
-            for (name, counts) in node.link.counts() {
-                stats.add_request(name, &counts);
-            }
-            let state = node.link.lock();
-            stats.bytes_sent += state.bytes_sent;
-            stats.bytes_received += state.bytes_received;
-            stats.connects += state.connects;
-        }
-        stats
+    /// The counts of each node.
+    pub(crate) fn stats(&self) -> Vec<(NodeAddress, Stats)> {
+        self.status().into_iter().zip(self.nodes()).map(stats_of).collect()
     }
 
     pub(crate) fn reset_stats(&self) {
@@ -296,6 +282,24 @@ impl Cluster {
     /// Ends all tasks and connections.
     pub(crate) fn shut_down(&self) {
         self.shut_down.send_replace(true);
+        self.nodes().iter().for_each(|node| node.link.shut_down());
         self.live_streams().iter().for_each(|stream| stream.shut_down());
     }
+}
+
+fn stats_of((status, node): (NodeStatus, Arc<Node>)) -> (NodeAddress, Stats) {
+    let mut stats = Stats {
+        nodes: 1,
+        nodes_connected: usize::from(status.connected),
+        nodes_with_range: usize::from(status.hash_range.is_some()),
+        ..Stats::default()
+    };
+    for (name, counts) in node.link.counts() {
+        stats.add_request(name, &counts);
+    }
+    let state = node.link.lock();
+    stats.bytes_sent = state.bytes_sent;
+    stats.bytes_received = state.bytes_received;
+    stats.connects = state.connects;
+    (status.address, stats)
 }

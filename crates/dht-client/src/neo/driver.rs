@@ -11,7 +11,10 @@ use std::{
     task::{Context, Poll, Waker, ready},
 };
 
-use dht_protocol::neo::frame::{HEADER_BYTES, Header, REPLY_BODY_BYTES_MAX};
+use dht_protocol::neo::{
+    Command,
+    frame::{HEADER_BYTES, Header, REPLY_BODY_BYTES_MAX},
+};
 use tokio::{
     net::TcpStream,
     time::{Instant, Sleep, sleep},
@@ -22,7 +25,7 @@ use super::{
     connect::{connect, greet},
     link::Aftermath,
 };
-use crate::{ErrorKind, backoff::Backoff};
+use crate::{ErrorKind, RequestName, backoff::Backoff};
 
 /// Bytes asked of the system in one read, at least.
 const READ_BYTES: usize = 256 * 1024;
@@ -40,13 +43,15 @@ pub(crate) async fn run(cluster: Arc<Cluster>, node: Arc<Node>) {
         };
         let reason: ErrorKind = match connected {
             Ok(drive) => {
-                backoff.reset();
                 let ended = tokio::select! {
                     ended = drive.run(&cluster, &node) => ended,
                     () = node.drop_connection() => ErrorKind::Closed,
                     () = node.shut_down() => ErrorKind::ShutDown,
                 };
-                node.link.close(&ended.to_string().into());
+                // A node that greets and hangs up must not be greeted again without a pause.
+                if node.link.close(&ended.to_string().into()) {
+                    backoff.reset();
+                }
                 ended
             }
             Err(kind) => kind,
@@ -54,7 +59,7 @@ pub(crate) async fn run(cluster: Arc<Cluster>, node: Arc<Node>) {
         if matches!(reason, ErrorKind::ShutDown) {
             return;
         }
-        cluster.disconnected(&node, reason);
+        cluster.failed(&node, None, reason);
         let wait = backoff.next();
         if !wait.is_zero() {
             tokio::select! {
@@ -208,7 +213,9 @@ impl Drive {
         }
         self.aftermath.wakers.drain(..).for_each(Waker::wake);
         if std::mem::take(&mut self.aftermath.no_ranges) {
-            return Err(ErrorKind::Unsupported);
+            // It gets no requests for keys, as of the original's client; others it may know.
+            let request = Some(RequestName::Neo(Command::GetHashRange));
+            cluster.failed(node, request, ErrorKind::Unsupported);
         }
         handled.map_err(ErrorKind::NeoProtocol)
     }

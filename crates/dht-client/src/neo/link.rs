@@ -72,6 +72,10 @@ pub(crate) struct Link {
 #[derive(Debug)]
 pub(crate) struct State {
     is_open: bool,
+    /// There will be no connection any more.
+    is_shut_down: bool,
+    /// The node has said something on this connection.
+    heard: bool,
     pub(crate) client: neo::Client,
     slots: FxHashMap<RequestId, Slot>,
     /// To be sent.
@@ -99,6 +103,8 @@ impl Link {
     pub(crate) fn new(limits: Limits) -> Self {
         let state = State {
             is_open: false,
+            is_shut_down: false,
+            heard: false,
             client: neo::Client::new(),
             slots: FxHashMap::default(),
             out: Vec::new(),
@@ -128,7 +134,7 @@ impl Link {
         state.client = state.client.for_next_connection();
         state.out.clear();
         (state.taken, state.sent) = (0, 0);
-        state.is_open = true;
+        (state.is_open, state.heard) = (true, false);
         state.connects += 1;
         let id = state.client.start(neo::requests::GetHashRange, &mut state.out);
         state.slots.insert(id.expect("the first request"), Slot::HashRange);
@@ -189,7 +195,9 @@ impl Link {
     fn poll_answer(&self, id: RequestId, cx: &mut Context<'_>) -> Poll<Result<Answer, ErrorKind>> {
         let mut state = self.lock();
         let Some(Slot::Single(single)) = state.slots.get_mut(&id) else {
-            return Poll::Ready(Err(ErrorKind::ShutDown));
+            // A slot stays until its future has the result.
+            let reason = "the request is not known any more".into();
+            return Poll::Ready(Err(ErrorKind::Disconnected { sent: true, reason }));
         };
         match &mut single.wait {
             Wait::Taker(_) => {}
@@ -253,7 +261,9 @@ impl Link {
         while let Some(event) = state.client.next(input, &mut state.out)? {
             state.handle(&event, now, aftermath);
         }
-        state.bytes_received += (len - input.len()) as u64;
+        let taken = len - input.len();
+        state.heard |= taken > 0;
+        state.bytes_received += taken as u64;
         Ok(())
     }
 
@@ -286,8 +296,9 @@ impl Link {
         self.lock().next_look
     }
 
-    /// The connection is gone, for this reason: fails all that ran over it.
-    pub(crate) fn close(&self, reason: &Arc<str>) {
+    /// The connection is gone, for this reason: fails all that ran over it. Whether the node had
+    /// said anything.
+    pub(crate) fn close(&self, reason: &Arc<str>) -> bool {
         let mut aftermath = Aftermath::default();
         let mut state = self.lock();
         let state_ref = &mut *state;
@@ -322,14 +333,22 @@ impl Link {
                 true
             }
         });
+        let heard = state.heard;
         drop(state);
         aftermath.wakers.into_iter().for_each(Waker::wake);
+        heard
     }
 
-    /// Starts a stream's part of this node, if there is a connection.
+    /// There will be no connection any more: what is started from now on says so.
+    pub(crate) fn shut_down(&self) {
+        self.lock().is_shut_down = true;
+    }
+
+    /// Starts a stream's part of this node, if there is a connection. Ends it if there never will
+    /// be one.
     pub(crate) fn start_stream(&self, part: &Arc<Part>) {
         let mut state = self.lock();
-        if state.is_open {
+        if state.is_open || state.is_shut_down {
             state.start_stream(part, &self.limits);
             wake_driver(state);
         }
@@ -343,6 +362,11 @@ impl Link {
             part.pump(&mut state.client, &mut state.out);
             wake_driver(guard);
         }
+    }
+
+    /// Why nothing can be sent while there is no connection.
+    pub(crate) fn absence(&self) -> ErrorKind {
+        if self.lock().is_shut_down { ErrorKind::ShutDown } else { ErrorKind::NotConnected }
     }
 
     pub(crate) fn is_open(&self) -> bool {
@@ -374,6 +398,9 @@ impl State {
     }
 
     fn start(&mut self, request: &Request<'_>, limits: &Limits) -> Result<RequestId, ErrorKind> {
+        if self.is_shut_down {
+            return Err(ErrorKind::ShutDown);
+        }
         if !self.is_open {
             return Err(ErrorKind::NotConnected);
         }

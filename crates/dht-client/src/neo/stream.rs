@@ -125,8 +125,10 @@ struct PartState {
     away_since: Option<Instant>,
     /// The application was told that the node is lost.
     was_lost: bool,
-    /// The application was told that the node takes no part any more.
+    /// The application was told that the node takes no part any more, or will be.
     given_up: bool,
+    /// It was told: what is still in the queue is nobody's.
+    was_given_up: bool,
 }
 
 impl PartState {
@@ -151,6 +153,7 @@ impl Part {
             away_since: Some(Instant::now()),
             was_lost: false,
             given_up: false,
+            was_given_up: false,
         };
         Self { node, shared, state: Mutex::new(state) }
     }
@@ -329,22 +332,27 @@ impl Part {
         }
     }
 
-    /// The application has taken so many bytes.
-    fn taken(&self, bytes: usize) {
+    /// The application has taken so many bytes. `false`: it does not want them any more.
+    fn taken(&self, bytes: usize) -> bool {
         let mut state = self.state();
         state.queued_bytes -= bytes;
         let low = self.shared.limits.stream_bytes_high / 4;
         let resume = matches!(state.phase, Phase::Running { suspended: true, .. })
             && state.queued_bytes <= low;
+        let wanted = !state.was_given_up;
         drop(state);
         if resume {
             self.node.link.pump_stream(self);
         }
+        wanted
     }
 
     /// Gives the node up.
     fn give_up(self: &Arc<Self>, kind: ErrorKind) -> StreamEvent {
-        self.state().given_up = true;
+        {
+            let mut state = self.state();
+            (state.given_up, state.was_given_up) = (true, true);
+        }
         self.node.link.pump_stream(self);
         StreamEvent::Failed(self.error(kind))
     }
@@ -465,7 +473,9 @@ impl Source {
                 return Poll::Ready(Some(StreamEvent::Started));
             }
             let Some((part, item)) = self.take(cx) else { break };
-            part.taken(item.bytes());
+            if !part.taken(item.bytes()) {
+                continue;
+            }
             let node = || part.node.address.clone();
             return Poll::Ready(Some(match item {
                 Item::Batch(packed) => match decompress(&packed) {

@@ -1,20 +1,18 @@
 //! What nodes and networks can do to a client, by script.
 
 use std::{
-    future::Future,
     io::Write as _,
     sync::atomic::{AtomicBool, Ordering::SeqCst},
-    task::Poll,
     time::Duration,
 };
 
 use bytes::Bytes;
-use dht_client::{Channel, Client, ErrorKind, Fate, Key, Limits, NodeEvent, RequestName, Updated};
+use dht_client::{Client, ErrorKind, Fate, Limits, NodeEvent, RequestName, Updated};
 use dht_protocol::neo::{
-    Command, Payload as _, Supported,
+    Command,
     requests::{
-        Get, GetStatus, GotValue, HashRangeUpdate, NewValue, Put, PutReply, Update, UpdateAction,
-        UpdateMessage, fnv1a64,
+        GetStatus, HashRangeUpdate, NewValue, PutReply, Update, UpdateAction, UpdateMessage,
+        fnv1a64,
     },
 };
 use dht_test::TestNode;
@@ -22,12 +20,13 @@ use dht_types::HashRange;
 use futures_util::StreamExt as _;
 
 use super::{
-    peer::{Message, Raw, exchange, first, greet, id, messages, opening, whole},
+    peer::{Raw, exchange, first, messages, opening, whole},
     script::{Peer, Step},
+    scripted::{
+        AsRaw as _, KEY, LIMIT, client_of, finish, get, got, is_waiting, limits, of, opening_at,
+        put, record, within,
+    },
 };
-
-const KEY: Key = Key(7);
-const LIMIT: Duration = Duration::from_secs(60);
 
 /// Something that a test has seen, for the thread of its peer.
 struct Seen(AtomicBool);
@@ -46,58 +45,6 @@ impl Seen {
 
 static UPDATE_GIVEN_UP: Seen = Seen(AtomicBool::new(false));
 static QUEUE_REFUSED: Seen = Seen(AtomicBool::new(false));
-
-fn limits() -> Limits {
-    Limits { request_timeout: Some(LIMIT), connect_timeout: Some(LIMIT), ..Limits::default() }
-}
-
-async fn client_of(peers: &[&Peer], limits: Limits) -> (Client, Channel) {
-    let client = Client::builder()
-        .nodes(peers.iter().map(|peer| peer.node.to_string()))
-        .credentials(TestNode::credentials())
-        .limits(limits)
-        .build()
-        .expect("addresses");
-    client.nodes_ready(peers.len(), LIMIT).await.expect("the peers greet");
-    let channel = client.channel("ch").expect("a name");
-    (client, channel)
-}
-
-fn get() -> Get<'static> {
-    Get { channel: "ch", key: KEY }
-}
-
-fn put() -> Put<'static> {
-    Put { channel: "ch", key: KEY, value: b"v" }
-}
-
-fn got(value: &[u8]) -> Vec<Raw> {
-    let (mut status, mut body) = (Vec::new(), Vec::new());
-    GetStatus::Got.encode(&mut dht_protocol::wire::Writer::new(&mut status));
-    GotValue(value).encode(&mut dht_protocol::wire::Writer::new(&mut body));
-    vec![Raw(status), Raw(body)]
-}
-
-fn of(request: u64, answer: &[&dyn Message]) -> Step {
-    let mut out = Vec::new();
-    Supported::Yes.write(id(request), &mut out);
-    out.extend(messages(request, answer));
-    Step::Answer(out, usize::MAX)
-}
-
-/// Waits for the peer's thread without holding up the client's task.
-async fn finish(peer: Peer) {
-    tokio::task::spawn_blocking(move || peer.finish()).await.expect("the script is played");
-}
-
-async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(LIMIT, future).await.expect("no test waits for ever")
-}
-
-/// Polls a future once.
-async fn is_waiting<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
-    std::future::poll_fn(|cx| Poll::Ready(future.as_mut().poll(cx).is_pending())).await
-}
 
 #[tokio::test]
 async fn a_request_that_is_not_answered_ends_in_time_and_its_late_answer_is_dropped() {
@@ -159,14 +106,6 @@ async fn a_lost_connection_fails_what_ran_over_it_and_the_next_one_serves() {
     finish(peer).await;
 }
 
-/// The opening of a later connection of the same client.
-fn opening_at(request: u64) -> Vec<Step> {
-    let mut script = vec![Step::Do(greet)];
-    let range = dht_protocol::neo::requests::ResponsibleRange(HashRange::FULL);
-    script.extend(exchange(request, dht_protocol::neo::requests::GetHashRange, &[&range]));
-    script
-}
-
 #[tokio::test]
 async fn an_update_that_nobody_waits_for_lets_the_record_go() {
     let update = Update { channel: "ch", key: KEY, action: UpdateAction::GetRecord };
@@ -196,26 +135,6 @@ async fn an_update_that_nobody_waits_for_lets_the_record_go() {
     assert_eq!(within(channel.get(KEY)).await.expect("an answer"), None);
     drop((client, channel, hasty));
     finish(peer).await;
-}
-
-fn record(value: &[u8]) -> Raw {
-    let mut body = vec![5];
-    body.extend((value.len() as u64).to_le_bytes());
-    body.extend(value);
-    Raw(body)
-}
-
-/// A message as bytes, for the lists of messages here.
-trait AsRaw {
-    fn raw(&self) -> Raw;
-}
-
-impl AsRaw for UpdateMessage<'_> {
-    fn raw(&self) -> Raw {
-        let mut body = Vec::new();
-        self.encode(&mut dht_protocol::wire::Writer::new(&mut body));
-        Raw(body)
-    }
 }
 
 /// While data moves, the node that was learnt last is the newest.

@@ -37,6 +37,22 @@ async fn what_was_put_is_found_until_it_is_removed() {
 }
 
 #[tokio::test]
+async fn every_node_tells_of_itself_by_either_protocol() {
+    let cluster = TestCluster::start(2);
+    for client in [cluster.client().await, cluster.legacy_client().await] {
+        let channel = client.channel("fruits").expect("a name");
+        for key in 0..10 {
+            channel.put(key, "apple").await.expect("an answer");
+        }
+        let ranges: Vec<_> = client.nodes().into_iter().map(|node| node.hash_range).collect();
+        let infos = client.info_by_node().await.all().expect("answers");
+        assert_eq!(infos.iter().map(|info| Some(info.hash_range)).collect::<Vec<_>>(), ranges);
+        assert_eq!(infos.iter().map(|info| info.records).sum::<u64>(), 10);
+        assert!(infos.iter().all(|info| info.connections > 0 && info.bytes > 0));
+    }
+}
+
+#[tokio::test]
 async fn many_requests_share_a_connection() {
     let node = TestNode::start();
     let client = node.client().await;

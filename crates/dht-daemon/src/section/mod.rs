@@ -196,19 +196,21 @@ impl<'a> Section<'a> {
     fn value_error(&self, key: &str, entry: &Entry, error: ValueError) -> ConfigError {
         let section = self.name;
         let found = String::from_utf8_lossy(&entry.value);
-        let (problem, allowed) = match error {
+        let (problem, hint) = match error {
             ValueError::Type { name, allowed } => (
                 format!(
                     "Critical Error: Configuration key '{section}:{key}' appears not to be of \
                      type '{name}'"
                 ),
-                allowed,
+                format!("found '{found}', allowed: {allowed}"),
             ),
-            ValueError::Bounds { name, allowed } => {
-                (format!("Value of {section}.{key} is out of {name} bounds"), allowed)
-            }
+            // Compat: the original tells the value, not the key.
+            ValueError::Bounds { name, allowed } => (
+                format!("Value of {found} is out of {name} bounds"),
+                format!("{section}.{key}, allowed: {allowed}"),
+            ),
         };
-        self.error(key, problem, format!("found '{found}', allowed: {allowed}"))
+        self.error(key, problem, hint)
     }
 }
 

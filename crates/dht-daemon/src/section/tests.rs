@@ -51,7 +51,7 @@ fn integers_have_signs_prefixes_and_bounds() {
     let bounds = value::<u16>("65536").unwrap_err();
     assert_eq!(
         bounds,
-        "config line 2: Value of S.k is out of ushort bounds (found '65536', allowed: 0 to 65535)"
+        "config line 2: Value of 65536 is out of ushort bounds (S.k, allowed: 0 to 65535)"
     );
     for text in ["-1", "18446744073709551616", &"9".repeat(100)] {
         assert!(value::<u64>(text).unwrap_err().contains("out of ulong bounds"), "{text}");

@@ -114,7 +114,7 @@ fn ports_leave_room_for_the_neo_port() {
     assert_eq!(with("port = 65435").unwrap().server.port, PORT_MAX);
     let expected = "Configuration key Server.port is bigger than allowed maximum of 65435";
     assert_eq!(problem("port = 65436"), expected);
-    assert_eq!(problem("port = 65536"), "Value of Server.port is out of ushort bounds");
+    assert_eq!(problem("port = 65536"), "Value of 65536 is out of ushort bounds");
 }
 
 #[test]

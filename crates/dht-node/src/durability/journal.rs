@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use dht_dump::DiskError;
 use dht_log::LogWriter;
 use dht_storage::{Channel, Sequence};
-use dht_types::Key;
+use dht_types::{ChannelName, Key};
 use rustc_hash::FxHashMap;
 
 use super::CHANGES_LOG;
@@ -166,8 +166,14 @@ impl Journal {
         self.sequence = Sequence(self.sequence.max(last).0 + 1);
         self.note(level.max(Level::Os));
         self.writer.remove_channel((channel.incarnation(), channel.name()), self.sequence.0);
+        self.keeper.is_half_removed(channel, self.sequence.0);
         let is_written = self.write(clock) == Fate::Written;
         if is_written && (level < Level::Disk || self.wait()) { Ok(()) } else { Err(NotLogged) }
+    }
+
+    /// The channel that was removed last has no dump any more, either.
+    pub(crate) fn is_removed(&self, name: &ChannelName) {
+        self.keeper.is_removed(name);
     }
 
     fn note(&mut self, level: Level) {

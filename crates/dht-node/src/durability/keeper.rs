@@ -13,15 +13,18 @@
 //! otherwise a crash could leave an old change of a removed channel, and not its removal.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dht_dump::DiskError;
-use dht_log::{Checkpoint, LogPlace, SegmentInfo, remove_segment};
+use dht_dump::{Beside, Disk, DiskError, DumpReader, dump_path};
+use dht_log::{Checkpoint, LogPlace, RemovedChannel, SegmentInfo, remove_segment};
 use dht_storage::{Channel, Sequence, Store};
+use dht_types::ChannelName;
 
 use super::CHANGES_LOG;
 use super::config::{DurabilityConfig, Level};
+use super::recovery::Position;
 use crate::persist::Positions;
 
 /// How many marks are kept: a channel has two dumps when two rounds have begun and ended after it
@@ -32,6 +35,8 @@ const MARKS_MAX: usize = 4;
 pub(crate) struct KeeperOptions {
     pub(crate) config: DurabilityConfig,
     pub(crate) place: LogPlace,
+    /// Where the dumps are.
+    pub(crate) data_dir: PathBuf,
     /// Segments that earlier lives of the node have left.
     pub(crate) segments: Vec<SegmentInfo>,
     pub(crate) checkpoint: Checkpoint,
@@ -43,6 +48,7 @@ pub(crate) struct KeeperOptions {
 pub(crate) struct Keeper {
     config: DurabilityConfig,
     place: Arc<LogPlace>,
+    data_dir: PathBuf,
     /// Segments that get no more entries.
     closed: Mutex<Vec<SegmentInfo>>,
     checkpoint: Mutex<Checkpoint>,
@@ -58,6 +64,9 @@ pub(crate) struct Keeper {
     is_damaged: AtomicBool,
     /// What keeps workers from writing, by worker.
     troubles: Mutex<BTreeMap<usize, String>>,
+    /// Channels whose removal was not completed, by name: incarnation, and a number above those of
+    /// their changes. At most one for a channel, and hardly ever any.
+    half_removed: Mutex<BTreeMap<ChannelName, (u64, u64)>>,
     wants_round: AtomicBool,
 }
 
@@ -69,11 +78,16 @@ struct Mark {
 
 impl Keeper {
     pub(crate) fn new(options: KeeperOptions) -> Self {
-        let KeeperOptions { config, place, segments, checkpoint, is_damaged } = options;
+        let KeeperOptions { config, place, data_dir, segments, checkpoint, is_damaged } = options;
         let bytes: u64 = segments.iter().map(|segment| segment.file_bytes).sum();
+        let removed = checkpoint.removed.iter().cloned();
+        let half_removed = removed
+            .map(|RemovedChannel { name, incarnation, sequence }| (name, (incarnation, sequence)))
+            .collect();
         Self {
             config,
             place: Arc::new(place),
+            data_dir,
             closed: Mutex::new(segments),
             checkpoint: Mutex::new(checkpoint),
             marks: Mutex::default(),
@@ -82,6 +96,7 @@ impl Keeper {
             lost_at: AtomicU64::new(0),
             is_damaged: AtomicBool::new(is_damaged),
             troubles: Mutex::new(BTreeMap::new()),
+            half_removed: Mutex::new(half_removed),
             wants_round: AtomicBool::new(is_damaged),
         }
     }
@@ -117,6 +132,19 @@ impl Keeper {
             None => troubles.remove(&worker),
         };
         before.is_some()
+    }
+
+    /// A channel was removed, but not surely from the log and the disk: until
+    /// [`Keeper::is_removed`]. Its dump must not outlast the log's part of it: it would come back
+    /// with values that were replaced long ago.
+    pub(super) fn is_half_removed(&self, channel: &Channel, sequence: u64) {
+        let removed = (channel.incarnation(), sequence);
+        lock(&self.half_removed).insert(channel.name().clone(), removed);
+    }
+
+    /// The log has its removal, and its dump is away.
+    pub(super) fn is_removed(&self, name: &ChannelName) {
+        lock(&self.half_removed).remove(name);
     }
 
     /// A sync has failed: changes up to this number may be lost if the power fails.
@@ -184,8 +212,10 @@ impl Keeper {
 
     /// Dumps were made: raises the floor, and removes what it makes useless.
     pub(crate) fn dumped(&self, store: &Store, positions: impl Fn(&Channel) -> Positions) {
-        // First: one that is removed now, and made anew, must be known to be another one.
+        // First: one that is removed now, and made anew, must be known to be another one; and what
+        // is changed in a channel that is made from here on has a greater number than this.
         let last_incarnation = store.last_incarnation();
+        let without_channels = self.cut(store);
         let channels = store.channels();
         let known: Vec<_> = channels.iter().map(|channel| positions(channel)).collect();
         let logged = || {
@@ -198,8 +228,7 @@ impl Keeper {
             };
             logged().map(of).min()
         };
-        let latest = least(|known| known.latest);
-        let Some(latest) = latest else { return };
+        let latest = least(|known| known.latest).unwrap_or(without_channels);
         if self.is_disk_lost() && latest >= self.lost_at.load(Relaxed) {
             self.is_disk_lost.store(false, Relaxed);
             log::info!(
@@ -222,12 +251,35 @@ impl Keeper {
             channels: dumped
                 .map(|(channel, _)| (channel.name().clone(), channel.incarnation()))
                 .collect(),
+            removed: self.removed(),
         };
         if let Err(error) = self.replace(&mut checkpoint, next) {
             self.tell(&error);
             return;
         }
         self.is_damaged.store(false, Relaxed);
+        self.complete_removals(floor);
+    }
+
+    fn removed(&self) -> Vec<RemovedChannel> {
+        let removed = |(name, (incarnation, sequence)): (&ChannelName, &(u64, u64))| {
+            let (name, incarnation, sequence) = (name.clone(), *incarnation, *sequence);
+            RemovedChannel { name, incarnation, sequence }
+        };
+        lock(&self.half_removed).iter().map(removed).collect()
+    }
+
+    /// Moves dumps away of channels that the checkpoint calls removed. They are forgotten when the
+    /// log has nothing of them, either.
+    fn complete_removals(&self, floor: u64) {
+        let disk = &**self.place.disk();
+        lock(&self.half_removed).retain(|name, (incarnation, sequence)| {
+            let is_gone = move_removed(disk, &self.data_dir, name, *incarnation);
+            if let Err(error) = &is_gone {
+                self.tell(error);
+            }
+            is_gone.is_err() || *sequence > floor
+        });
     }
 
     /// The node has stopped in order, and every channel was dumped after the last change: the dumps
@@ -241,9 +293,11 @@ impl Keeper {
             last_incarnation: store.last_incarnation(),
             is_clean: true,
             channels: Vec::new(),
+            removed: self.removed(),
         };
-        if let Err(error) = self.replace(&mut lock(&self.checkpoint), next) {
-            self.tell(&error);
+        match self.replace(&mut lock(&self.checkpoint), next) {
+            Ok(()) => self.complete_removals(u64::MAX),
+            Err(error) => self.tell(&error),
         }
     }
 
@@ -271,6 +325,26 @@ impl Keeper {
             self.place.dir().display()
         );
     }
+}
+
+/// Moves a dump away, if it is that of a channel with this incarnation, or an older one. That of a
+/// channel with this name that was made since stays.
+fn move_removed(
+    disk: &dyn Disk,
+    data_dir: &Path,
+    name: &ChannelName,
+    incarnation: u64,
+) -> Result<(), DiskError> {
+    let Ok(reader) = DumpReader::open(disk, &dump_path(data_dir, name)) else { return Ok(()) };
+    let position = match reader.beside() {
+        Beside::Manifest(manifest) => manifest.log_position.as_ref().and_then(Position::parse),
+        _ => None,
+    };
+    drop(reader);
+    if position.is_some_and(|position| position.incarnation > incarnation) {
+        return Ok(());
+    }
+    dht_dump::move_to_deleted(disk, data_dir, name)
 }
 
 /// What is behind these locks is right after each statement, so a panic elsewhere spoils nothing.

@@ -208,6 +208,7 @@ impl Life {
         let dir = Path::new(DATA);
         let removed = self.dumps.remove_channel(&*self.disk, dir, store, &channel, log);
         removed.map_err(drop)?;
+        self.journals[worker].is_removed(&channel);
         oracle.acknowledge(ids);
         Ok(())
     }
@@ -305,4 +306,14 @@ fn a_failure_of_the_disk_loses_nothing_and_is_recovered_from() {
         let found = Life::begin(&disk, 2, rng).unwrap_or_else(|error| panic!("{error}"));
         oracle.check(&found.records(), "after the recovery");
     });
+}
+
+/// All channels were removed since: no dump can end the trouble, and none is needed.
+#[test]
+fn a_failed_sync_is_recovered_from_without_channels() {
+    let memory = MemoryDisk::with_folder(DATA);
+    let mut node = Life::begin(&memory, 1, &mut Rng::new(1)).unwrap();
+    node.keeper.disk_is_lost(7);
+    assert!(node.keeper.trouble().is_some());
+    node.recover();
 }

@@ -139,7 +139,10 @@ impl Recovery {
             Err(error) => return Err(RecoveryError::Checkpoint(error)),
         };
         let floor = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.floor);
-        let survey = survey(&*disk, &dir, boot, floor)?;
+        let mut survey = survey(&*disk, &dir, boot, floor)?;
+        for channel in checkpoint.iter().flat_map(|checkpoint| &checkpoint.removed) {
+            survey.removed(channel);
+        }
         for tail in &survey.tails {
             let why = if tail.by_power_cut {
                 "The machine has lost them, or they are damaged; level 'disk' has acknowledged \
@@ -193,6 +196,11 @@ impl Recovery {
                 })
             }
         }
+    }
+
+    /// Whether a life before had this channel: it is in the log, or was dumped.
+    pub(crate) fn knows(&self, channel: &ChannelName) -> bool {
+        self.survey.channels.contains_key(channel) || self.dumped().any(|(name, _)| name == channel)
     }
 
     /// Moves the dumps of removed channels away: their removal was logged, and perhaps not
@@ -346,12 +354,15 @@ impl Recovery {
         channels.sort();
         channels.dedup();
         let last_incarnation = store.last_incarnation();
-        let checkpoint =
-            Checkpoint { floor: checkpoint.floor, last_incarnation, is_clean: false, channels };
+        // Their dumps are gone now, but not what the log has of them.
+        let removed = if was_clean { Vec::new() } else { checkpoint.removed };
+        let floor = checkpoint.floor;
+        let checkpoint = Checkpoint { floor, last_incarnation, is_clean: false, channels, removed };
         checkpoint.write(&*disk, &dir)?;
         Ok(Some(Keeper::new(KeeperOptions {
             config: config.clone(),
             place: LogPlace::new(disk, dir, boot, survey.last_number),
+            data_dir,
             segments: survey.segments,
             checkpoint,
             is_damaged: !survey.damages.is_empty(),

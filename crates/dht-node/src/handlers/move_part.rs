@@ -16,7 +16,7 @@ use dht_types::HashRange;
 use super::remove::remove_record;
 use super::{NeoStream, Outcome, Step, Stream};
 use crate::context::{Context, writer};
-use crate::moves::{GivePart, Moves, PurgeStream, Requester, node_address};
+use crate::moves::{GivePart, Job, Moves, PurgeStream, Requester, node_address};
 use crate::ranges::without;
 
 /// A move that this connection has asked for. It is given up with it.
@@ -41,10 +41,12 @@ pub(super) fn legacy(cx: &mut Context, request: &MovePart<'_>, out: &mut Vec<u8>
             }
         }
         MoveMessage::Begin { version, token, part, value_bytes, .. } => {
-            let begun = version_is_ours(version)
-                .and_then(|()| Moves::begin_taking(&cx.shared, token, part, value_bytes));
+            let shared = &cx.shared;
+            let begun = version_is_ours(version).and_then(|()| {
+                Moves::begin_taking(shared, token, part, value_bytes, requester(cx, 0))
+            });
             match begun {
-                Ok(()) => return purge(cx, part, token, MoveReply::Done),
+                Ok(job) => return purge(cx, part, token, MoveReply::Done, Some(job)),
                 Err(why) => MoveReply::Refused(why),
             }
         }
@@ -61,8 +63,14 @@ pub(super) fn legacy(cx: &mut Context, request: &MovePart<'_>, out: &mut Vec<u8>
             Err(why) => MoveReply::Refused(why),
         },
         MoveMessage::Cancel { token, part } => match Moves::cancel(&cx.shared, token, part) {
-            MoveReply::NotClaimed => return purge(cx, part, token, MoveReply::NotClaimed),
-            claimed => claimed,
+            MoveReply::NotClaimed => return purge(cx, part, token, MoveReply::NotClaimed, None),
+            claimed if cx.shared.ranges.is_synced() => claimed,
+            // The giver forgets the part when it hears that: a power cut must not change it.
+            claimed => {
+                let job = Moves::sync_range(&cx.shared, requester(cx, 0));
+                let stream = PurgeStream::new(part, token, Vec::new(), claimed).after(job);
+                return Outcome::Stream(Stream::Purge(Box::new(stream)));
+            }
         },
     };
     answer(&reply, out)
@@ -132,16 +140,26 @@ fn start(
     }
     let turn = Moves::take_turn(&cx.shared)
         .ok_or("busy: another move is under way here; try again later")?;
-    let requester = Requester { mailbox: Arc::clone(&cx.mailbox), conn: cx.conn, stream };
-    let work = GivePart::start(turn, part, address, port, requester)
+    let work = GivePart::start(turn, part, address, port, requester(cx, stream))
         .map_err(|error| format!("the giver cannot start a thread for it: {error}"))?;
     Ok(MoveStream { work })
 }
 
-/// Removes what lies here of the part, then answers.
-fn purge(cx: &Context, part: HashRange, token: MoveToken, reply: MoveReply) -> Outcome {
-    let channels = cx.shared.store.channels();
-    Outcome::Stream(Stream::Purge(Box::new(PurgeStream::new(part, token, channels, reply))))
+fn requester(cx: &Context, stream: u64) -> Requester {
+    Requester { mailbox: Arc::clone(&cx.mailbox), conn: cx.conn, stream }
+}
+
+/// Removes what lies here of the part, after the job, then answers.
+fn purge(
+    cx: &Context,
+    part: HashRange,
+    token: MoveToken,
+    reply: MoveReply,
+    job: Option<Arc<Job>>,
+) -> Outcome {
+    let stream = PurgeStream::new(part, token, cx.shared.store.channels(), reply);
+    let stream = job.into_iter().fold(stream, PurgeStream::after);
+    Outcome::Stream(Stream::Purge(Box::new(stream)))
 }
 
 fn drop_channel(cx: &mut Context, part: HashRange, token: MoveToken, channel: &str) -> Outcome {

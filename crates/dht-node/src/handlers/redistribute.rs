@@ -79,7 +79,8 @@ fn check(cx: &Context, takers: &[Taker]) -> Result<(), String> {
     let settings = &cx.shared.settings;
     for (at, taker) in takers.iter().enumerate() {
         let Taker { address, port, range } = taker;
-        let node = format!("{address}:{port}");
+        // Whatever the peer sent stands in the log, so it must not break the line.
+        let node = format!("{}:{port}", address.escape_debug());
         if node_address(address, *port).is_none() {
             return Err(format!("{node} is no IPv4 address and port"));
         }

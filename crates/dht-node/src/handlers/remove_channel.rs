@@ -40,17 +40,22 @@ fn remove(cx: &mut Context, name: &ChannelName) -> bool {
         None => Ok(()),
     };
     match dumps.remove_channel(&OsDisk, data_dir, store, name, log) {
-        Ok(()) => true,
+        Ok(()) => {
+            if let Some(journal) = &cx.journal {
+                journal.is_removed(name);
+            }
+            true
+        }
         Err(RemoveError::NotLogged) => {
             log::error!(
                 "Channel '{name}' is removed from memory, but the log cannot be written: it may \
-                 come back at the next start. Remove it again when there is room on the disk."
+                 come back if the node ends unexpectedly. Remove it again when there is room on the disk."
             );
             false
         }
         Err(RemoveError::Disk(error)) => {
             log::error!(
-                "Channel '{name}' is removed from memory, but its dump file stays and would bring \
+                "Channel '{name}' is removed from memory, but its dump file stays and may bring \
                  it back at the next start: {error}. Move it out of {} by hand.",
                 data_dir.display()
             );

@@ -4,6 +4,7 @@
 //! Begin > copy: scan and changes, in batches > catch up with the changes
 //!       > freeze: requests for the part wait > last changes > Claim > the part is the taker's
 //!       > clients are told > requests go on: refused, with the news before the refusal
+//!       > the taker is asked until it has synced its range > ours is kept, smaller
 //!       > what is left of the part here is removed
 //! ```
 //!
@@ -12,8 +13,6 @@
 //! is. Why no record is lost: see ARCHITECTURE.md, "Moving a part".
 
 use std::collections::HashSet;
-use std::net::SocketAddrV4;
-use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -23,17 +22,14 @@ use dht_protocol::legacy::batch::Compressor;
 use dht_protocol::legacy::requests::{
     MOVE_VERSION, MoveMessage, MoveProgress, MoveReply, MoveToken,
 };
-use dht_protocol::neo::requests::HashRangeUpdate;
-use dht_storage::{Cursor, Notify, Usage};
-use dht_types::{HashRange, Key};
+use dht_types::HashRange;
 
 use super::changes::Feed;
 use super::journal::Pending;
 use super::peer::{Peer, PeerError};
 use super::redistribute::node_address;
+use super::settle::{Verdict, clean_up, let_go, settle};
 use super::{GivingTurn, Requester};
-use crate::node::NEO_PORT_OFFSET;
-use crate::ranges::without;
 use crate::shared::Shared;
 
 /// Batches that are on their way before the giver waits for an answer.
@@ -50,15 +46,6 @@ const CHANGES_AT_FREEZE: usize = 1024;
 
 /// If changes keep coming faster than they can be sent, it is frozen after so long all the same.
 const CATCH_UP_MAX: Duration = Duration::from_secs(30);
-
-/// How long scans that began before the claim may go on to see the part here.
-const OLD_SCANS_MAX: Duration = Duration::from_secs(5);
-
-/// Pause between two questions to a taker that does not answer.
-const SETTLE_RETRY: Duration = Duration::from_millis(500);
-
-/// Records that are looked at between two looks at other things.
-const SCAN_RECORDS: usize = 8192;
 
 /// A move, as whoever asked for it sees it.
 pub(crate) struct GivePart {
@@ -141,17 +128,6 @@ impl GivePart {
         self.lock().ended = Some(reply);
         self.requester.wake();
     }
-}
-
-/// Finds out whose the part of the last run is, and acts on it. To be started with the node.
-pub(crate) fn resolve(turn: GivingTurn, pending: Pending) -> std::io::Result<()> {
-    let shared = Arc::clone(&turn.shared);
-    shared.moves.spawn(move || {
-        if settle(&turn.shared, &pending) == Verdict::Taken {
-            clean_up(&turn.shared, pending.part);
-        }
-        drop(turn);
-    })
 }
 
 fn run(turn: GivingTurn, job: &Arc<GivePart>, pending: &Pending) {
@@ -253,17 +229,32 @@ impl<'a> Giver<'a> {
         let all_sent_at = self.now();
         let claim = MoveMessage::Claim { token: self.pending.token };
         match self.peer.ask(&self.shared.moves.stop, &claim) {
-            Ok(MoveReply::Claimed(range)) => let_go(self.shared, self.pending, range),
+            Ok(MoveReply::Claimed(range)) => {
+                let_go(self.shared, self.pending, range);
+                self.note_pause(frozen_at, all_sent_at);
+                self.settle()?;
+            }
             // An answer, and so one that is final.
             Err(error @ PeerError::Refused(..)) => {
                 self.shared.ranges.change(|view| view.frozen = None);
                 self.give_up();
                 return Err(error.into());
             }
-            Ok(_) | Err(_) => self.in_doubt()?,
+            // It has been told to claim, and nothing came back.
+            Ok(_) | Err(_) => {
+                self.shared.ranges.change(|view| {
+                    view.frozen = None;
+                    view.disputed = Some(self.pending.part);
+                });
+                self.note_pause(frozen_at, all_sent_at);
+                self.settle()?;
+            }
         }
+        Ok(self.progress)
+    }
+
+    fn note_pause(&mut self, frozen_at: Instant, all_sent_at: Instant) {
         let thawed_at = self.now();
-        note_let_go(self.shared, self.pending);
         let pause = thawed_at.saturating_duration_since(frozen_at);
         self.progress.pause_micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
         log::info!(
@@ -271,15 +262,9 @@ impl<'a> Giver<'a> {
             self.pending.part,
             thawed_at.saturating_duration_since(all_sent_at)
         );
-        Ok(self.progress)
     }
 
-    /// The taker has been told to claim, and nothing came back.
-    fn in_doubt(&self) -> Result<(), MoveError> {
-        self.shared.ranges.change(|view| {
-            view.frozen = None;
-            view.disputed = Some(self.pending.part);
-        });
+    fn settle(&self) -> Result<(), MoveError> {
         match settle(self.shared, self.pending) {
             Verdict::Taken => Ok(()),
             Verdict::Ours => Err(PeerError::Closed(self.peer.address()).into()),
@@ -291,7 +276,8 @@ impl<'a> Giver<'a> {
     fn note_pending(&self) -> Result<(), MoveError> {
         let pending = Some(self.pending.clone());
         let mut state = self.shared.moves.lock();
-        state.journal.change(|journal| journal.pending = pending).map_err(MoveError::Journal)
+        let noted = state.note(&self.shared.ranges, |journal| journal.pending = pending);
+        noted.map_err(MoveError::Journal)
     }
 
     /// Tells the taker that nothing comes of it. It forgets the move by itself otherwise.
@@ -301,7 +287,7 @@ impl<'a> Giver<'a> {
             let _ = peer.ask(&self.shared.moves.stop, &MoveMessage::Cancel { token, part });
         }
         let mut state = self.shared.moves.lock();
-        if let Err(error) = state.journal.change(|journal| journal.pending = None) {
+        if let Err(error) = state.note(&self.shared.ranges, |journal| journal.pending = None) {
             log::error!("cannot write the journal of moves: {error}");
         }
     }
@@ -448,129 +434,4 @@ fn share(amount: u64, part: HashRange, range: HashRange) -> u64 {
     let width = |range: HashRange| u128::from(range.max().saturating_sub(range.min())) + 1;
     let share = u128::from(amount) * width(part) / width(range).max(1);
     u64::try_from(share).unwrap_or(u64::MAX)
-}
-
-/// Whose a part is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// The taker's.
-    Taken,
-    Ours,
-    /// Not known, and the node stops.
-    Stopped,
-}
-
-/// Asks the taker whose the part is, for as long as it takes, and acts on it.
-fn settle(shared: &Shared, pending: &Pending) -> Verdict {
-    let Pending { token, part, address, port } = pending;
-    let mut complained = false;
-    loop {
-        let ask = || {
-            let address = node_address(address, *port).ok_or(MoveError::Answer)?;
-            let mut peer = Peer::connect(address)?;
-            let cancel = MoveMessage::Cancel { token: *token, part: *part };
-            Ok::<_, MoveError>(peer.ask(&shared.moves.stop, &cancel)?)
-        };
-        match ask() {
-            Ok(MoveReply::Claimed(range)) => {
-                let_go(shared, pending, range);
-                note_let_go(shared, pending);
-                return Verdict::Taken;
-            }
-            Ok(MoveReply::NotClaimed) => {
-                let mut state = shared.moves.lock();
-                if let Err(error) = state.journal.change(|journal| journal.pending = None) {
-                    log::error!("cannot write the journal of moves: {error}");
-                }
-                shared.ranges.change(|view| view.disputed = None);
-                log::info!("{part} is still ours");
-                return Verdict::Ours;
-            }
-            Ok(_) | Err(_) if shared.moves.stop.is_set() => return Verdict::Stopped,
-            Ok(_) => {}
-            Err(error) => {
-                if !std::mem::replace(&mut complained, true) {
-                    log::error!(
-                        "Whether {part} belongs to this node or to {address}:{port} is not known, \
-                         so it is served by neither until that one answers: {error}. Start it; if \
-                         it is gone for good, stop this node and remove the line 'pending' from \
-                         {}",
-                        shared.settings.data_dir.join(super::JOURNAL_FILE).display()
-                    );
-                }
-            }
-        }
-        if shared.moves.stop.wait(SETTLE_RETRY) {
-            return Verdict::Stopped;
-        }
-    }
-}
-
-/// The part is the taker's: acts on it in memory, so that requests wait no longer. After a crash
-/// before [`note_let_go`] the journal's `pending` leads here again.
-fn let_go(shared: &Shared, pending: &Pending, taker_range: HashRange) {
-    let Pending { part, address, port, .. } = pending;
-    let mut state = shared.moves.lock();
-    state.journal.defer(|journal| journal.add_foreign(*part));
-    let foreign = state.journal.foreign.clone();
-    let owned = shared.ranges.current().0.owned;
-    let left = without(owned, *part).unwrap_or(owned);
-    let taker = node_address(address, port.saturating_add(NEO_PORT_OFFSET));
-    let news = taker.map(|taker: SocketAddrV4| HashRangeUpdate::NewNode(taker, taker_range));
-    shared.ranges.tell(news.into_iter().chain([HashRangeUpdate::ChangeHashRange(left)]));
-    shared.ranges.change(|view| {
-        view.owned = left;
-        view.foreign = foreign;
-        view.frozen = None;
-        view.disputed = None;
-    });
-}
-
-/// Does the same on disk.
-fn note_let_go(shared: &Shared, pending: &Pending) {
-    let Pending { part, address, port, .. } = pending;
-    let mut state = shared.moves.lock();
-    let left = shared.ranges.current().0.owned;
-    let kept = shared.ranges.save(left).map_err(|error| error.to_string());
-    let noted = match &kept {
-        Ok(()) => state.journal.change(|journal| journal.pending = None),
-        // The next start asks the taker again, and comes here again.
-        Err(_) => state.journal.change(|_| {}),
-    };
-    if let Err(error) = kept.and(noted.map_err(|error| error.to_string())) {
-        log::error!(
-            "{part} was given to {address}:{port}, but this node could not note it down, and will \
-             ask there at its next start: {error}"
-        );
-    }
-}
-
-/// Removes what is left here of a part that was given away, when no scan is at it any more.
-fn clean_up(shared: &Shared, part: HashRange) {
-    let give_up = (shared.moves.clock)() + OLD_SCANS_MAX;
-    while shared.ranges.past_is_in_use() && (shared.moves.clock)() < give_up {
-        if shared.moves.stop.wait(Duration::from_millis(10)) {
-            return;
-        }
-    }
-    for channel in shared.store.channels() {
-        let mut cursor = Some(Cursor::START);
-        while let Some(from) = cursor {
-            let mut found: Vec<Key> = Vec::new();
-            cursor = channel.scan(from, SCAN_RECORDS, |key, _| {
-                if part.contains(key) {
-                    found.push(key);
-                }
-                ControlFlow::Continue(())
-            });
-            if !found.is_empty() && !shared.moves.remove(shared, &channel, &found, Notify::No) {
-                return;
-            }
-            if shared.moves.stop.is_set() {
-                return;
-            }
-        }
-    }
-    let Usage { records, .. } = shared.store.usage();
-    log::info!("Removed what was left of {part}; {records} records are left");
 }

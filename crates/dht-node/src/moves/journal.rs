@@ -9,6 +9,7 @@
 //! The range in the config file goes before `foreign`: a part that is both is ours.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use dht_protocol::legacy::requests::MoveToken;
@@ -86,7 +87,7 @@ impl Journal {
                 self.pending = Some(Pending {
                     token: MoveToken(hex(token)?),
                     part: range(min, max)?,
-                    address: address.to_owned(),
+                    address: address.parse::<Ipv4Addr>().ok()?.to_string(),
                     port: port.parse().ok()?,
                 });
             }

@@ -4,6 +4,7 @@
 //! redistribute.rs   the legacy Redistribute: a range is set at once, what lies outside goes out
 //! receiving.rs        its other end: what a taker remembers, so that nothing old replaces news
 //! handover.rs       MovePart between nodes of ours: the giver serves until the taker has all
+//! settle.rs           whose the part is, if that is not certain; what follows from that
 //! taking.rs           its other end
 //! changes.rs          which records changed since they were sent
 //! peer.rs           the connection to the other node
@@ -20,8 +21,10 @@ mod journal;
 mod peer;
 mod receiving;
 mod redistribute;
+mod settle;
 mod taking;
 
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -31,15 +34,17 @@ use std::time::Duration;
 use dht_storage::{Channel, Notify};
 use dht_types::Key;
 
-pub(crate) use handover::{GivePart, resolve};
+pub(crate) use handover::GivePart;
 pub(crate) use journal::{JOURNAL_FILE, Journal, JournalError};
 pub(crate) use receiving::Receiving;
 pub(crate) use redistribute::{Redistribution, node_address};
-pub(crate) use taking::{PurgeStream, Taking};
+pub(crate) use settle::resolve;
+pub(crate) use taking::{Job, PurgeStream, Taking};
 
 use crate::context::Clock;
 use crate::driver::ConnId;
 use crate::mailbox::Mailbox;
+use crate::ranges::Ranges;
 use crate::shared::Shared;
 
 /// Keys of one [`Removal`]: a worker is busy with it for well below a millisecond.
@@ -61,9 +66,23 @@ struct State {
     /// A move goes out, or is cleaned up after.
     is_giving: bool,
     taking: Option<Taking>,
+    /// Who waits for the range to be synced, and whether somebody is at it.
+    sync_waits: Vec<Arc<Job>>,
+    is_syncing: bool,
     journal: Journal,
     threads: Vec<JoinHandle<()>>,
     next_worker: usize,
+}
+
+impl State {
+    /// Changes the journal, on disk first. It may say that a part is ours: it must not be on the
+    /// disk before the range is.
+    fn note(&mut self, ranges: &Ranges, change: impl FnOnce(&mut Journal)) -> io::Result<()> {
+        if ranges.is_kept() && !ranges.is_synced() {
+            ranges.sync().map_err(io::Error::other)?;
+        }
+        self.journal.change(change)
+    }
 }
 
 /// Tells the movers that the node stops.
@@ -140,8 +159,15 @@ impl Drop for GivingTurn {
 
 impl Moves {
     pub(crate) fn new(journal: Journal, clock: Clock) -> Self {
-        let state =
-            State { is_giving: false, taking: None, journal, threads: Vec::new(), next_worker: 0 };
+        let state = State {
+            is_giving: false,
+            taking: None,
+            sync_waits: Vec::new(),
+            is_syncing: false,
+            journal,
+            threads: Vec::new(),
+            next_worker: 0,
+        };
         Self {
             state: Mutex::new(state),
             stop: Stop::default(),
@@ -173,7 +199,7 @@ impl Moves {
     }
 
     /// Runs a mover.
-    pub(crate) fn spawn(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    pub(crate) fn spawn(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let thread = std::thread::Builder::new().name("mover".to_owned()).spawn(work)?;
         let mut state = self.lock();
         state.threads.retain(|thread| !thread.is_finished());
@@ -182,7 +208,7 @@ impl Moves {
     }
 
     /// Ends the movers: what they have not sent stays. To be called while the workers run.
-    pub(crate) fn stop(&self) {
+    pub(crate) fn stop(&self, ranges: &Ranges) {
         *self.stop.lock() = true;
         self.stop.changed.notify_all();
         let threads = std::mem::take(&mut self.lock().threads);
@@ -190,7 +216,7 @@ impl Moves {
             // A panic has been told of.
             let _ = thread.join();
         }
-        if let Err(error) = self.lock().journal.change(|_| {}) {
+        if let Err(error) = self.lock().note(ranges, |_| {}) {
             log::error!("cannot write the journal of moves: {error}");
         }
     }

@@ -21,7 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dht_protocol::legacy::batch::{BatchWriter, Compressor, RECORD_OVERHEAD_BYTES};
-use dht_protocol::legacy::requests::{MOVE_VERSION, MoveMessage, Put, Taker, Value};
+use dht_protocol::legacy::requests::{GetVersion, MOVE_VERSION, MoveMessage, Put, Taker, Value};
 use dht_protocol::legacy::{self, ARRAY_BYTES_MAX, Command, Status};
 use dht_protocol::neo::requests::HashRangeUpdate;
 use dht_protocol::wire::Writer;
@@ -47,6 +47,11 @@ const SCAN_RECORDS: usize = 4096;
 
 /// Pause before a channel that went wrong is gone through again. Source: spec `node` 13.3.
 const RETRY: Duration = Duration::from_secs(2);
+
+/// How often a node has to close the connection on MovePart before it is taken for one of the
+/// original, and the pause in between.
+const ORIGINAL_TRIES: usize = 3;
+const ORIGINAL_RETRY: Duration = Duration::from_millis(100);
 
 /// Records between two lines of progress. Source: the same.
 const PROGRESS_RECORDS: u64 = 100_000;
@@ -155,15 +160,8 @@ impl Target {
         if let (Some(_), Some(is_ours)) = (&self.peer, self.is_ours) {
             return Ok(is_ours);
         }
-        let stop = &shared.moves.stop;
         if self.is_ours.is_none() {
-            let mut peer = Peer::connect(self.address)?;
-            match peer.ask(stop, &MoveMessage::Info { version: MOVE_VERSION }) {
-                Ok(_) | Err(PeerError::Refused(..)) => self.is_ours = Some(true),
-                // So does a node that knows no such request.
-                Err(PeerError::Closed(_)) => self.is_ours = Some(false),
-                Err(other) => return Err(other),
-            }
+            self.is_ours = Some(is_ours(self.address, shared)?);
         }
         self.peer = Some(Peer::connect(self.address)?);
         Ok(self.is_ours == Some(true))
@@ -211,6 +209,25 @@ impl Target {
             refused => Err(PeerError::Status(self.address, refused)),
         }
     }
+}
+
+/// Whether a node is one of ours. Whoever is killed closes the connection like a node that knows no
+/// such request: only who does so each time, and answers what the original knows, is none.
+fn is_ours(address: SocketAddrV4, shared: &Shared) -> Result<bool, PeerError> {
+    let stop = &shared.moves.stop;
+    for _ in 0..ORIGINAL_TRIES {
+        let mut peer = Peer::connect(address)?;
+        legacy::encode(&GetVersion, &mut Writer::new(&mut peer.output));
+        peer.send()?;
+        let known = peer.receive(stop, legacy::requests::decode::<GetVersion>)?;
+        known.map_err(|status| PeerError::Status(address, status))?;
+        match peer.ask(stop, &MoveMessage::Info { version: MOVE_VERSION }) {
+            Ok(_) | Err(PeerError::Refused(..)) => return Ok(true),
+            Err(PeerError::Closed(_)) if !stop.wait(ORIGINAL_RETRY) => {}
+            Err(other) => return Err(other),
+        }
+    }
+    Ok(false)
 }
 
 /// Why a scan stopped at a record.
@@ -273,7 +290,9 @@ impl Work {
             (!parts.is_empty()).then(|| Arc::new(Receiving::new(parts, (shared.moves.clock)())));
         // Only what was ours can be here, and is looked for.
         let giving = self.targets.iter().map(|target| target.taker.range).collect();
-        if let Err(error) = shared.moves.lock().journal.change(|j| j.remove_foreign(range)) {
+        if let Err(error) =
+            shared.moves.lock().note(ranges, |journal| journal.remove_foreign(range))
+        {
             log::error!(target: REQUEST_LOG, "cannot write the journal of moves: {error}");
         }
         // Takers first: a client that is refused here has to know where to turn.

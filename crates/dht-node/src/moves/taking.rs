@@ -7,9 +7,13 @@
 //!
 //! Until the claim nobody sees what came: requests for the part are refused, scans leave it out. A
 //! move of which nothing is heard for [`LEASE`] may be replaced by another one.
+//!
+//! Clients wait for the claim, so what takes time is done at the beginning: the config file with
+//! the new range is written and synced, and only takes its name. That it did is synced afterwards;
+//! until then no giver is told for good that the part is ours. A [`Job`] does either.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use dht_protocol::legacy::Status;
@@ -18,9 +22,11 @@ use dht_protocol::neo::requests::HashRangeUpdate;
 use dht_storage::{Channel, Cursor, Notify};
 use dht_types::HashRange;
 
-use super::Moves;
+use super::{Moves, Requester};
 use crate::context::{Clock, Context, writer};
+use crate::durability::Level;
 use crate::handlers::{Step, remove_record};
+use crate::range_file::Prepared;
 use crate::ranges::joined;
 use crate::shared::Shared;
 
@@ -31,11 +37,13 @@ const LEASE: Duration = Duration::from_secs(10);
 const PURGE_RECORDS: usize = 4096;
 
 /// A part that is coming in.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Taking {
     token: MoveToken,
     part: HashRange,
     last: Instant,
+    /// The config file as it will be. Before it is there, nothing may come in.
+    prepared: Option<Prepared>,
 }
 
 impl Taking {
@@ -45,13 +53,14 @@ impl Taking {
 }
 
 impl Moves {
-    /// A giver announces a part. `Err` says why not.
+    /// A giver announces a part. `Err` says why not; else the job says whether it may send.
     pub(crate) fn begin_taking(
-        shared: &Shared,
+        shared: &Arc<Shared>,
         token: MoveToken,
         part: HashRange,
         value_bytes: u64,
-    ) -> Result<(), String> {
+        requester: Requester,
+    ) -> Result<Arc<Job>, String> {
         let moves = &shared.moves;
         let mut state = moves.lock();
         if state.is_giving || state.taking.as_ref().is_some_and(|t| t.is_alive(moves.clock)) {
@@ -63,11 +72,11 @@ impl Moves {
                 .to_owned());
         }
         let owned = shared.ranges.current().0.owned;
-        if joined(owned, part).is_none() {
+        let Some(range) = joined(owned, part) else {
             return Err(format!(
                 "{part} does not join the taker's hash range {owned}: a node has one range"
             ));
-        }
+        };
         let limit = shared.settings.bytes_max;
         let bytes = shared.bytes();
         if limit > 0 && bytes.saturating_add(value_bytes) > limit {
@@ -76,20 +85,61 @@ impl Moves {
                  size_limit is {limit}"
             ));
         }
-        state
-            .journal
-            .change(|journal| journal.add_foreign(part))
-            .map_err(|error| format!("the taker cannot write its journal of moves: {error}"))?;
+        // The one before it vanishes first: they prepare the same file.
+        state.taking = None;
+        state.taking = Some(Taking { token, part, last: (moves.clock)(), prepared: None });
+        drop(state);
+        let job = Job::new(requester);
+        let (owned, done) = (Arc::clone(shared), Arc::clone(&job));
+        let spawned = moves.spawn(move || done.end(Self::prepare(&owned, token, part, range)));
+        spawned.map_err(|error| {
+            moves.lock().taking.take_if(|taking| taking.token == token);
+            format!("the taker cannot start a thread for it: {error}")
+        })?;
+        Ok(job)
+    }
+
+    /// Brings to disk what has to be there before a part comes in.
+    fn prepare(
+        shared: &Shared,
+        token: MoveToken,
+        part: HashRange,
+        range: HashRange,
+    ) -> Result<(), String> {
+        let moves = &shared.moves;
+        let prepared = shared.ranges.prepare(range);
+        let mut state = moves.lock();
+        let kept =
+            prepared.map_err(|error| format!("the taker cannot keep a new hash range: {error}"));
+        let noted = kept.and_then(|prepared| {
+            let noted = state.note(&shared.ranges, |journal| journal.add_foreign(part));
+            noted
+                .map(|()| prepared)
+                .map_err(|error| format!("the taker cannot write its journal of moves: {error}"))
+        });
         let foreign = state.journal.foreign.clone();
-        shared.ranges.change(|view| view.foreign = foreign);
-        state.taking = Some(Taking { token, part, last: (moves.clock)() });
-        Ok(())
+        let Some(taking) = state.taking.as_mut().filter(|taking| taking.token == token) else {
+            return Err("it was cancelled or replaced meanwhile".to_owned());
+        };
+        match noted {
+            Ok(prepared) => {
+                taking.prepared = Some(prepared);
+                taking.last = (moves.clock)();
+                shared.ranges.change(|view| view.foreign = foreign);
+                Ok(())
+            }
+            Err(why) => {
+                state.taking = None;
+                Err(why)
+            }
+        }
     }
 
     /// The part that a move brings, if that is under way.
     pub(crate) fn taking(&self, token: MoveToken) -> Option<HashRange> {
         let mut state = self.lock();
-        let taking = state.taking.as_mut().filter(|taking| taking.token == token)?;
+        let is_it = |taking: &&mut Taking| taking.token == token && taking.prepared.is_some();
+        let taking = state.taking.as_mut().filter(is_it)?;
         taking.last = (self.clock)();
         Some(taking.part)
     }
@@ -97,15 +147,20 @@ impl Moves {
     /// Makes the part ours. Returns the whole range.
     pub(crate) fn claim(shared: &Shared, token: MoveToken) -> Result<HashRange, String> {
         let mut state = shared.moves.lock();
-        let Some(taking) = state.taking.filter(|taking| taking.token == token) else {
+        let taking = state.taking.take_if(|taking| taking.token == token);
+        let Some(Taking { part, prepared: Some(prepared), .. }) = taking else {
             return Err(
                 "there is no such move here; it was cancelled, or the node started anew".to_owned()
             );
         };
-        let part = taking.part;
         let owned = shared.ranges.current().0.owned;
         let range = joined(owned, part).ok_or("the taker's hash range has changed meanwhile")?;
-        if let Err(error) = shared.ranges.save(range) {
+        let mut kept = shared.ranges.switch(prepared, range);
+        // A write that survives a power cut needs a range that does.
+        if kept.is_ok() && shared.greatest_level() == Level::Disk {
+            kept = shared.ranges.sync();
+        }
+        if let Err(error) = kept {
             // It may have come as far as to be written.
             let _ = shared.ranges.save(owned);
             return Err(format!("the taker cannot keep its new hash range: {error}"));
@@ -116,7 +171,6 @@ impl Moves {
             journal.remove_foreign(part);
             journal.add_claimed(token);
         });
-        state.taking = None;
         let foreign = state.journal.foreign.clone();
         shared.ranges.tell([HashRangeUpdate::ChangeHashRange(range)]);
         shared.ranges.change(|view| {
@@ -135,10 +189,63 @@ impl Moves {
         if state.journal.is_claimed(token) || covers {
             return MoveReply::Claimed(owned);
         }
-        if state.taking.is_some_and(|taking| taking.token == token) {
-            state.taking = None;
-        }
+        state.taking.take_if(|taking| taking.token == token);
         MoveReply::NotClaimed
+    }
+
+    /// Has the range synced. The job ends when it is, or cannot be.
+    pub(crate) fn sync_range(shared: &Arc<Shared>, requester: Requester) -> Arc<Job> {
+        let moves = &shared.moves;
+        let job = Job::new(requester);
+        let mut state = moves.lock();
+        state.sync_waits.push(Arc::clone(&job));
+        if std::mem::replace(&mut state.is_syncing, true) {
+            return job;
+        }
+        drop(state);
+        let owned = Arc::clone(shared);
+        let spawned = moves.spawn(move || {
+            let synced = owned.ranges.sync().map_err(|error| error.to_string());
+            // It may have changed again behind the sync.
+            let is_synced = owned.ranges.is_synced();
+            let late = || "the taker's new hash range is not on its disk yet".to_owned();
+            owned.moves.sync_ended(&synced.and_then(|()| is_synced.then_some(()).ok_or_else(late)));
+        });
+        if let Err(error) = spawned {
+            moves.sync_ended(&Err(error.to_string()));
+        }
+        job
+    }
+
+    fn sync_ended(&self, synced: &Result<(), String>) {
+        let mut state = self.lock();
+        state.is_syncing = false;
+        let waits = std::mem::take(&mut state.sync_waits);
+        drop(state);
+        for wait in waits {
+            wait.end(synced.clone());
+        }
+    }
+}
+
+/// What a thread of its own does for a connection: what would hold a worker up.
+pub(crate) struct Job {
+    outcome: Mutex<Option<Result<(), String>>>,
+    requester: Requester,
+}
+
+impl Job {
+    fn new(requester: Requester) -> Arc<Self> {
+        Arc::new(Self { outcome: Mutex::new(None), requester })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Result<(), String>>> {
+        self.outcome.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn end(&self, outcome: Result<(), String>) {
+        *self.lock() = Some(outcome);
+        self.requester.wake();
     }
 }
 
@@ -149,6 +256,8 @@ pub(crate) struct PurgeStream {
     token: MoveToken,
     channels: Vec<Arc<Channel>>,
     cursor: Cursor,
+    /// Comes first; if it fails, that is the reply.
+    job: Option<Arc<Job>>,
     reply: MoveReply,
 }
 
@@ -159,10 +268,33 @@ impl PurgeStream {
         channels: Vec<Arc<Channel>>,
         reply: MoveReply,
     ) -> Self {
-        Self { part, token, channels, cursor: Cursor::START, reply }
+        Self { part, token, channels, cursor: Cursor::START, job: None, reply }
+    }
+
+    /// The same when this has been done.
+    pub(crate) fn after(self, job: Arc<Job>) -> Self {
+        Self { job: Some(job), ..self }
+    }
+
+    /// Whether the job is still under way.
+    fn waits(&mut self) -> bool {
+        let Some(job) = self.job.take() else { return false };
+        let outcome = job.lock().take();
+        match outcome {
+            None => self.job = Some(job),
+            Some(Ok(())) => {}
+            Some(Err(why)) => {
+                self.reply = MoveReply::Refused(why);
+                self.channels.clear();
+            }
+        }
+        self.job.is_some()
     }
 
     pub(crate) fn step(&mut self, cx: &mut Context, out: &mut Vec<u8>) -> Step {
+        if self.waits() {
+            return Step::Idle;
+        }
         let Some(channel) = self.channels.last() else {
             Status::Ok.encode(&mut writer(out));
             self.reply.encode_array(&mut writer(out));

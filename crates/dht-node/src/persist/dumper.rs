@@ -109,7 +109,11 @@ impl Duty<'_> {
             if let Some(log) = self.keeper {
                 log.round_begins(self.store);
             }
-            self.store.channels().iter().map(|c| c.name().clone()).collect()
+            let channels = self.store.channels();
+            if channels.is_empty() {
+                self.round_ends();
+            }
+            channels.iter().map(|channel| channel.name().clone()).collect()
         };
         let name = match schedule.turn(now, channels) {
             Turn::WaitUntil(at) => {
@@ -120,16 +124,18 @@ impl Duty<'_> {
             Turn::Dump(name) => name,
         };
         let Some(channel) = self.store.channel(&name) else {
-            return Next::Turn; // It was removed since the round began.
+            // It was removed since the round began.
+            if !schedule.is_in_round() {
+                self.round_ends();
+            }
+            return Next::Turn;
         };
         let log = self.keeper.map(|keeper| LogCut { store: self.store, keeper });
         let mut rest = |worked: Duration| self.stop.wait((worked / 2).min(REST_MAX));
         match self.target.dump(&channel, log, self.dumps, &mut rest) {
             Ok(Outcome::Dumped | Outcome::Removed) => {
-                if let Some(log) = self.keeper
-                    && !schedule.is_in_round()
-                {
-                    log.dumped(self.store, |channel| self.dumps.positions(channel.name()));
+                if !schedule.is_in_round() {
+                    self.round_ends();
                 }
                 Next::Turn
             }
@@ -146,6 +152,14 @@ impl Duty<'_> {
                 Next::Turn
             }
         }
+    }
+
+    /// The log may go as far as the dumps have its changes.
+    fn round_ends(&self) {
+        let Some(log) = self.keeper else { return };
+        self.dumps.without_removals(|| {
+            log.dumped(self.store, |channel| self.dumps.positions(channel.name()));
+        });
     }
 }
 

@@ -196,6 +196,13 @@ impl Dumps {
         Ok(dht_dump::move_to_deleted(disk, dir, name)?)
     }
 
+    /// Does something while no channel is half removed. The log of a channel must not go while its
+    /// dump is still there, which would come back without the log's part of it.
+    pub(super) fn without_removals(&self, work: impl FnOnce()) {
+        let _gate = lock(&self.gate);
+        work();
+    }
+
     /// A dump begins.
     pub(super) fn begin(&self, name: &ChannelName, now: Instant) -> RunningDump<'_> {
         let running = Running { channel: name.clone(), progress_at: now, told: false };

@@ -75,9 +75,16 @@ pub(crate) struct LoadOptions {
     pub(crate) unix_time: UnixTime,
 }
 
-/// Whether the log holds every change of a channel since a position, or, without one, since the
-/// channel began. Without a log it never does.
-pub(crate) type LogHolds<'a> = &'a (dyn Fn(&ChannelName, Option<&LogPosition>) -> bool + Sync);
+/// What there is to know of channels without their dumps.
+#[derive(Clone, Copy)]
+pub(crate) struct LogView<'a> {
+    /// Whether the log holds every change of a channel since a position, or, without one, since
+    /// the channel began. Without a log it never does.
+    pub(crate) holds: &'a (dyn Fn(&ChannelName, Option<&LogPosition>) -> bool + Sync),
+    /// Whether the node had the channel in an earlier life, as far as the log tells: a dump
+    /// without manifest is the node's own then, and there was a crash between the renames of both.
+    pub(crate) knows: &'a (dyn Fn(&ChannelName) -> bool + Sync),
+}
 
 /// What a channel was loaded from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -172,14 +179,14 @@ pub(crate) fn load_all(
     store: &Store,
     dumps: &Dumps,
     options: &LoadOptions,
-    log_holds: LogHolds<'_>,
+    log: LogView<'_>,
 ) -> Result<Vec<LoadedChannel>, LoadError> {
     let began = (options.clock)();
     log::info!(target: CHANNELS_LOG, "Scanning {} for memory files", dir.display());
     let jobs = jobs(scan_dir(disk, dir)?, dir);
     let total_bytes = jobs.iter().map(Job::bytes).sum();
     let progress = Progress::of_bytes(total_bytes);
-    let load = ChannelLoad { disk, dir, store, dumps, options, progress: &progress, log_holds };
+    let load = ChannelLoad { disk, dir, store, dumps, options, progress: &progress, log };
     let ends = run_all(&jobs, options.threads, |job, threads| load.run(job, threads))?;
     drop(progress);
     let mut set_aside = Vec::new();

@@ -69,15 +69,15 @@ impl Folder {
     }
 
     fn load(&self, options: &LoadOptions) -> Result<Vec<LoadedChannel>, LoadError> {
-        self.load_with_log(options, &|_, _| false)
+        self.load_with_log(options, LogView { holds: &|_, _| false, knows: &|_| false })
     }
 
     fn load_with_log(
         &self,
         options: &LoadOptions,
-        log_holds: LogHolds<'_>,
+        log: LogView<'_>,
     ) -> Result<Vec<LoadedChannel>, LoadError> {
-        load_all(&OsDisk, self.dir.path(), &self.store, &self.dumps, options, log_holds)
+        load_all(&OsDisk, self.dir.path(), &self.store, &self.dumps, options, log)
     }
 
     /// The content of a channel.
@@ -126,6 +126,18 @@ fn empty_records_of_ours_are_loaded_for_somebody_was_told_that_they_are_stored()
     let folder = Folder::new();
     folder.dump("ch", &[(1, b"a"), (2, b"")]);
     folder.load(&options()).unwrap();
+    let channel = folder.store.channel("ch").unwrap();
+    assert_eq!(channel.get(Key(2), <[u8]>::to_vec), Some(Vec::new()));
+}
+
+/// As a crash leaves it that came between the renames of the dump and of its manifest.
+#[test]
+fn empty_records_of_ours_are_loaded_even_if_the_manifest_is_missing() {
+    let folder = Folder::new();
+    folder.dump("ch", &[(1, b"a"), (2, b"")]);
+    std::fs::remove_file(folder.path().join("ch.tcm.manifest")).unwrap();
+    let log = LogView { holds: &|_, _| false, knows: &|name| name.as_str() == "ch" };
+    folder.load_with_log(&options(), log).unwrap();
     let channel = folder.store.channel("ch").unwrap();
     assert_eq!(channel.get(Key(2), <[u8]>::to_vec), Some(Vec::new()));
 }
@@ -319,7 +331,8 @@ fn a_damaged_dump_is_replaced_by_its_backup_if_the_log_has_the_rest() {
         asked.lock().unwrap().push(position.cloned());
         true
     };
-    let loaded = folder.load_with_log(&options(), &log_holds).unwrap();
+    let loaded =
+        folder.load_with_log(&options(), LogView { holds: &log_holds, knows: &|_| true }).unwrap();
     assert_eq!(asked.into_inner().unwrap(), [LogPosition::new("3")]);
     let [channel] = &loaded[..] else { panic!("{loaded:?}") };
     assert_eq!((channel.origin, channel.name.as_str()), (Origin::Backup, "ch"));
@@ -335,14 +348,18 @@ fn a_damaged_dump_is_replaced_by_its_backup_if_the_log_has_the_rest() {
 fn a_missing_dump_is_replaced_by_its_backup_if_the_log_has_the_rest() {
     let folder = damaged_with_backup();
     std::fs::remove_file(folder.path().join("ch.tcm")).unwrap();
-    let loaded = folder.load_with_log(&options(), &|_, from| from.is_some()).unwrap();
+    let loaded = folder
+        .load_with_log(&options(), LogView { holds: &|_, from| from.is_some(), knows: &|_| true })
+        .unwrap();
     assert_eq!((loaded[0].origin, folder.content("ch")), (Origin::Backup, owned(OLD)));
 }
 
 #[test]
 fn a_channel_that_the_log_has_from_its_begin_needs_no_dump() {
     let folder = damaged_with_backup();
-    let loaded = folder.load_with_log(&options(), &|_, from| from.is_none()).unwrap();
+    let loaded = folder
+        .load_with_log(&options(), LogView { holds: &|_, from| from.is_none(), knows: &|_| true })
+        .unwrap();
     assert_eq!((loaded[0].origin, &loaded[0].log_position), (Origin::Nothing, &None));
     assert_eq!(folder.content("ch"), []);
 }
@@ -420,7 +437,9 @@ fn what_is_surely_right_of_a_damaged_dump_goes_on_top_of_the_backup() {
 fn a_damaged_backup_is_of_no_use() {
     let folder = damaged_with_backup();
     flip_bit(&folder.path().join("ch.tcm.backup"), 100);
-    let error = folder.load_with_log(&options(), &|_, from| from.is_some()).unwrap_err();
+    let error = folder
+        .load_with_log(&options(), LogView { holds: &|_, from| from.is_some(), knows: &|_| true })
+        .unwrap_err();
     assert!(error.to_string().contains("ch.tcm.backup' is damaged, too"), "{error}");
 }
 

@@ -22,7 +22,7 @@ pub(crate) use dump::DumpTarget;
 pub(crate) use dump::LogCut;
 pub(crate) use dumper::Dumper;
 pub(crate) use dumps::{Dumps, Positions, RemoveError};
-pub(crate) use load::{LoadError, LoadOptions, LoadedChannel, Origin, load_all};
+pub(crate) use load::{LoadError, LoadOptions, LoadedChannel, LogView, Origin, load_all};
 pub(crate) use progress::Progress;
 pub(crate) use schedule::Schedule;
 

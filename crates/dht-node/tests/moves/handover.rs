@@ -18,7 +18,7 @@ fn fill(node: &Node, count: u64) -> BTreeMap<u64, Vec<u8>> {
     records.inspect(|(key, value)| client.put(&ch, Key(*key), value).expect("ours")).collect()
 }
 
-fn batch(records: &[Moved<'_>]) -> Vec<u8> {
+pub(crate) fn batch(records: &[Moved<'_>]) -> Vec<u8> {
     let (mut plain, mut packed) = (Vec::new(), Vec::new());
     records.iter().for_each(|record| encode_moved(&mut Writer::new(&mut plain), *record));
     let mut compressor = dht_protocol::legacy::batch::Compressor::new();
@@ -151,6 +151,24 @@ fn what_cannot_work_is_refused_before_a_byte_moves() {
     }
     let version = MoveMessage::Info { version: 9 };
     let refused = Mover::connect(&giver).ask(&version);
+    assert!(matches!(&refused, MoveReply::Refused(why) if why.contains("one version")));
+    let (token, part) = (MoveToken(1), HashRange::new(1 << 62, u64::MAX >> 1).expect("valid"));
+    let begin =
+        MoveMessage::Begin { version: MOVE_VERSION, token, part, records: 0, value_bytes: 0 };
+    let other = Node::start(HashRange::new(0, (1 << 62) - 1).expect("valid"));
+    assert_eq!(Mover::connect(&other).ask(&begin), MoveReply::Done);
+    for (from, to) in [(&other, &giver), (&giver, &other)] {
+        let refused = Mover::connect(from).ask(&start_move(from.range(), &to.taker(part)));
+        let is_busy = matches!(&refused, MoveReply::Refused(why) if why.contains("busy: another"));
+        assert!(is_busy, "{refused:?}");
+    }
+    let refused = Mover::connect(&taker).ask(&MoveMessage::Begin {
+        version: 9,
+        token,
+        part: lower_half(),
+        records: 0,
+        value_bytes: 0,
+    });
     assert!(matches!(&refused, MoveReply::Refused(why) if why.contains("one version")));
     let full =
         Node::with(&Node::settings(HashRange::EMPTY).with("Options_Memory", "size_limit", "100"));

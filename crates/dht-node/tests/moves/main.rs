@@ -6,8 +6,10 @@
 //! original       the same with a node of the original on the other end
 //! handover       MovePart between two nodes
 //! restart        what a node knows after a crash
+//! doubt          a taker that says one thing and another
 //! ```
 
+mod doubt;
 mod handover;
 mod original;
 mod redistribute;

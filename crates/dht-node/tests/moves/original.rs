@@ -1,4 +1,4 @@
-//! A taker that behaves as a node of the original: it knows PutBatch and Put, and closes the
+//! A taker that behaves as a node of the original: it knows PutBatch and GetVersion, and closes the
 //! connection on what it does not know.
 
 use std::collections::BTreeMap;
@@ -41,9 +41,15 @@ fn serve(mut stream: TcpStream, stored: &Stored, refusals: &Mutex<usize>) -> Opt
     loop {
         let mut code = [0; 4];
         stream.read_exact(&mut code).ok()?;
-        // Anything but PutBatch closes the connection, without a word.
-        if u32::from_le_bytes(code) != 34 {
-            return None;
+        match u32::from_le_bytes(code) {
+            24 => {
+                let version = [&200_u32.to_le_bytes()[..], &8_u64.to_le_bytes(), b"20110401"];
+                stream.write_all(&version.concat()).ok()?;
+                continue;
+            }
+            34 => {}
+            // It closes the connection, without a word.
+            _ => return None,
         }
         let (_channel, blob) = (array(&mut stream)?, array(&mut stream)?);
         let mut left = refusals.lock().expect("nothing panics here");

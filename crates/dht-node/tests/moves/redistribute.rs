@@ -116,16 +116,15 @@ fn what_cannot_work_is_refused_and_nothing_changes() {
         vec![other("127.0.0.1", 1, upper_half()), other("127.0.0.1", 1, lower_half())],
         vec![other("127.0.0.1", 1, upper_half()), other("127.0.0.1", 2, HashRange::FULL)],
         vec![other("127.0.0.1", 1, HashRange::EMPTY)],
-        vec![other("localhost", 1, upper_half())],
+        vec![other("local\nhost", 1, upper_half())],
         vec![other(&own.ip().to_string(), own.port(), upper_half())],
     ];
     for takers in &lists {
         assert_eq!(ask(&node, &redistribute(lower_half(), takers)), ERROR, "{takers:?}");
     }
     let log = node.log();
-    for reason in
-        ["is listed twice", "overlap", "is empty", "is no IPv4 address", "is this node itself"]
-    {
+    let bad_address = r"local\nhost:1 is no IPv4 address";
+    for reason in ["is listed twice", "overlap", "is empty", bad_address, "is this node itself"] {
         assert!(log.contains(reason), "{reason}: {log}");
     }
     // A new range that is none: 500; the empty one: the connection is closed.

@@ -1,11 +1,14 @@
 //! What a node knows after a crash.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
-use dht_protocol::legacy::requests::{MOVE_VERSION, MoveMessage, MoveReply, MoveToken};
+use dht_protocol::legacy::requests::{MOVE_VERSION, MoveMessage, MoveReply, MoveToken, Moved};
 use dht_testkit::wait_for;
 use dht_types::{HashRange, Key};
 
+use crate::handover::batch;
 use crate::support::{Mover, Node, lower_half, move_part, name, upper_half};
 
 fn journal(node: &Node) -> std::path::PathBuf {
@@ -88,4 +91,96 @@ fn a_taker_that_crashed_shows_nothing_of_what_came() {
     let refused = Mover::connect(&taker).ask(&MoveMessage::Claim { token });
     assert!(matches!(refused, MoveReply::Refused(_)), "{refused:?}");
     assert_eq!((taker.range(), taker.records("ch")), (lower_half(), BTreeMap::new()));
+}
+
+/// Puts another range into the config file of a node that does not run.
+fn set_range(dir: &Path, old: HashRange, new: HashRange) {
+    let file = dir.join("etc/config.ini");
+    let line = |key: &str, limit: u64| format!("{key} = {limit:#018x}\n");
+    let text = fs::read_to_string(&file).expect("the test wrote it");
+    let changed = text
+        .replace(&line("minval", old.min()), &line("minval", new.min()))
+        .replace(&line("maxval", old.max()), &line("maxval", new.max()));
+    assert_ne!(text, changed);
+    fs::write(file, changed).expect("our folder");
+}
+
+/// What is on the disks of giver and taker, step by step: each is synced before the next is made,
+/// but for the name of the taker's config file, on which nothing is built before it is synced. So
+/// whenever the power fails or the processes end, it is one of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Reached {
+    /// The taker's journal calls the part foreign, its next config file lies beside the old one.
+    Begun,
+    /// The giver's journal calls the move pending.
+    Pending,
+    /// The taker's config file has its name.
+    Claimed,
+    /// The giver's config file has the smaller range.
+    Kept,
+    /// The giver's journal calls the part foreign.
+    Noted,
+}
+
+#[test]
+fn whenever_both_crash_they_own_everything_once() {
+    for reached in
+        [Reached::Begun, Reached::Pending, Reached::Claimed, Reached::Kept, Reached::Noted]
+    {
+        crash_both(reached);
+    }
+}
+
+fn crash_both(reached: Reached) {
+    let (giver, taker) = (Node::start(HashRange::FULL), Node::start(HashRange::EMPTY));
+    let (ch, part, token) = (name("ch"), upper_half(), MoveToken(5));
+    let records = BTreeMap::from_iter((0..10).map(|key| (key, b"value".to_vec())));
+    for (key, value) in &records {
+        giver.client().put(&ch, Key(*key), value).expect("ours");
+    }
+    let mut mover = Mover::connect(&taker);
+    let begin =
+        MoveMessage::Begin { version: MOVE_VERSION, token, part, records: 5, value_bytes: 25 };
+    assert_eq!(mover.ask(&begin), MoveReply::Done);
+    assert!(taker.dir().join("etc/config.ini.claim").exists());
+    let moved = records.iter().filter(|(key, _)| part.contains(Key(**key)));
+    let moved: Vec<_> =
+        moved.map(|(key, value)| Moved { key: Key(*key), value: Some(value) }).collect();
+    let message = MoveMessage::Records { token, channel: "ch", batch: &batch(&moved) };
+    assert_eq!(mover.ask(&message), MoveReply::Done);
+    if reached >= Reached::Claimed {
+        assert_eq!(mover.ask(&MoveMessage::Claim { token }), MoveReply::Claimed(part));
+    }
+    let taker = taker.crash();
+    let giver = giver.crash();
+    let [min, max] = [part.min(), part.max()].map(|limit| format!("{limit:016x}"));
+    let pending = format!("pending {:016x} {min} {max} 127.0.0.1 {}\n", token.0, taker.port);
+    let noted = match reached {
+        Reached::Begun => String::new(),
+        Reached::Pending | Reached::Claimed | Reached::Kept => pending,
+        Reached::Noted => format!("foreign {min} {max}\n"),
+    };
+    fs::write(giver.dir.path().join("data/moves"), noted).expect("our folder");
+    if reached >= Reached::Kept {
+        set_range(giver.dir.path(), HashRange::FULL, lower_half());
+    }
+    // The giver first: it has to wait for the taker, and nobody serves what is in doubt meanwhile.
+    let giver = giver.start();
+    let is_in_doubt = reached == Reached::Pending || reached == Reached::Claimed;
+    assert_eq!(giver.client().put(&ch, Key(1), b"value").is_err(), reached != Reached::Begun);
+    assert_eq!(giver.range() == HashRange::FULL, is_in_doubt || reached == Reached::Begun);
+    let taker = taker.start();
+    let expected = if reached >= Reached::Claimed {
+        (lower_half(), part)
+    } else {
+        (HashRange::FULL, HashRange::EMPTY)
+    };
+    wait_for("each to know what is its own", || {
+        let is_settled = !fs::read_to_string(journal(&giver)).expect("there").contains("pending");
+        (is_settled && (giver.range(), taker.range()) == expected).then_some(())
+    });
+    let (mut found, others) = (giver.records("ch"), taker.records("ch"));
+    let both = found.len() + others.len();
+    found.extend(others);
+    assert_eq!((both, &found), (records.len(), &records), "{reached:?}");
 }

@@ -68,10 +68,15 @@ impl Node {
 
     /// Ends it as a crash would, and starts it again on its port, with the config file as it is.
     pub(crate) fn crash_and_restart(self) -> Self {
+        self.crash().start()
+    }
+
+    /// Ends it as a crash would.
+    pub(crate) fn crash(self) -> Crashed {
         let Self { process, dir } = self;
         let port = process.address().port();
         process.kill();
-        Self { process: NodeProcess::restart(exe(), dir.path(), port), dir }
+        Crashed { dir, port }
     }
 
     /// Stops it in order and starts it again, so that it has dumped all.
@@ -117,6 +122,20 @@ impl Node {
             assert!(found.insert(key.0, value).is_none(), "key {key} came twice");
         }
         found
+    }
+}
+
+/// A node that does not run, and what it has left.
+pub(crate) struct Crashed {
+    pub(crate) dir: TempDir,
+    pub(crate) port: u16,
+}
+
+impl Crashed {
+    /// Starts it again on its port, with the config file as it is.
+    pub(crate) fn start(self) -> Node {
+        let Self { dir, port } = self;
+        Node { process: NodeProcess::restart(exe(), dir.path(), port), dir }
     }
 }
 

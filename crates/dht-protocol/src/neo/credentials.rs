@@ -75,8 +75,8 @@ impl Credentials {
         }
         let mut clients = BTreeMap::new();
         for (index, line) in bytes.split(|&byte| byte == b'\n').enumerate() {
-            let line = trim(line);
-            if line.is_empty() {
+            // Blanks alone are a line without a name, as in the original.
+            if matches!(line, b"" | b"\r") {
                 continue;
             }
             let (name, key) = parse_line(line).map_err(|problem| CredentialsError::Line {
@@ -123,7 +123,7 @@ fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Reads `name:key`; the line is trimmed.
+/// Reads `name:key`, with white space around either.
 fn parse_line(line: &[u8]) -> Result<(String, AuthKey), LineError> {
     let colon = line.iter().position(|&byte| byte == b':');
     let (name, key) = colon.map_or((line, [].as_slice()), |at| (&line[..at], &line[at + 1..]));
@@ -197,6 +197,7 @@ mod tests {
         let long = "n".repeat(101);
         let cases = [
             (":KEY".to_owned(), "Empty name"),
+            (" \t".to_owned(), "Empty name"),
             (format!("{long}:KEY"), "Name too long"),
             ("a b:KEY".to_owned(), "Invalid name letter at position 1"),
             ("ab\u{e9}:KEY".to_owned(), "Invalid name letter at position 2"),

@@ -32,6 +32,9 @@ pub(super) const CAPACITY_MAX: usize = INDEX_SLOTS[INDEX_SLOTS.len() - 1];
 /// Positions by which a large segment grows: a page of the system.
 const GROWTH: usize = INDEX_SLOTS[INDEX_SLOTS.len() - 2];
 
+/// How often a segment that loses its records one by one is tried to be made smaller, at most.
+const SHRINK_TRIES: usize = 16;
+
 /// One range of tags. It owns its slot; [`Segment::free`] returns it. Kept small: the headers of
 /// all segments should stay in a near cache.
 pub(super) struct Segment {
@@ -216,9 +219,13 @@ impl Segment {
         moved
     }
 
-    /// Whether it has so few entries that a smaller capacity would do.
+    /// Whether it has so few entries that a smaller capacity would do. Not at each of them: entries
+    /// that lie close together need more, and to find that out takes as long as a rebuild. So it is
+    /// when records go in the order of a scan.
     pub(super) fn is_sparse(&self) -> bool {
-        2 * self.len() < self.capacity() && capacity_for(self.len()) < self.capacity()
+        2 * self.len() < self.capacity()
+            && capacity_for(self.len()) < self.capacity()
+            && self.len().is_multiple_of((self.capacity() / SHRINK_TRIES).max(1))
     }
 
     /// Replaces all entries by these, which are in order and share `depth` bits, with a capacity

@@ -171,3 +171,26 @@ fn no_operation_moves_more_than_the_bound() {
     }
     assert!(table.moved_max() <= ENTRIES_MOVED_MAX);
 }
+
+/// Who removes what a scan finds leaves entries close together: no smaller segment may hold them,
+/// and each removal would look for one.
+#[test]
+fn removals_in_the_order_of_a_scan_seldom_try_to_shrink() {
+    let mut heap = Heap::new();
+    let mut table = Table::new(&mut heap).expect("there is memory");
+    let count: u32 = if cfg!(miri) { 500 } else { 50_000 };
+    let tags = (0..count).map(|number| number * (u32::MAX / count));
+    for tag in tags.clone() {
+        table.insert(&mut heap, tag, 0, b"value").expect("there is memory");
+    }
+    let segments = table.segments.len();
+    let mut tries = 0;
+    for tag in tags {
+        let (found, _) = table.find(&heap, tag, 0).expect("it is there");
+        let at = found.segment;
+        table.remove(&mut heap, found);
+        tries += usize::from(table.segments[at].is_sparse());
+    }
+    assert_eq!(table.usage().records, 0);
+    assert!(tries <= 16 * segments, "{tries} tries in {segments} segments");
+}

@@ -7,7 +7,7 @@ use dht_testkit::NodeSettings;
 use crate::setup::{Bench, Ran, dht};
 
 /// Nodes for the lower and the upper half, and a nodes file with both in the folder of the first.
-fn two_nodes() -> [Bench; 2] {
+pub(crate) fn two_nodes() -> [Bench; 2] {
     let half = |min, max| {
         let settings = NodeSettings::default();
         Bench::start_with(&settings.with("Server", "minval", min).with("Server", "maxval", max))
@@ -19,7 +19,8 @@ fn two_nodes() -> [Bench; 2] {
     [lower, upper]
 }
 
-fn nodes_file(lower: &Bench) -> std::path::PathBuf {
+/// The nodes file with both.
+pub(crate) fn nodes_file(lower: &Bench) -> std::path::PathBuf {
     lower.dir.path().join("nodes")
 }
 
@@ -43,6 +44,8 @@ pub(crate) fn each_key_goes_to_its_node() {
     assert!(on_all(&file, "sizes ch --json").text().contains("\"records\":10"));
     assert_eq!(on_all(&file, "info --json").lines().len(), 2);
     assert_eq!(on_all(&file, "ring --json").lines().len(), 2);
+    let both = format!("{},{}", lower.address(), upper.address());
+    assert_eq!(dht(&["--node", &both], "keys ch").lines().len(), 10, "a list is a cluster, too");
     let ring = on_all(&file, "ring");
     assert_eq!(ring.exit, 0, "{}", ring.stderr);
     let row = |line: &&str| line.contains(&lower.address().to_string()) && line.contains("50.0%");
@@ -62,7 +65,8 @@ pub(crate) fn a_missing_node_is_told() {
     assert!(upper.node.stop().success());
     let scan = on_all(&file, "scan ch");
     assert_eq!((scan.exit, scan.text()), (4, "0000000000000002\there\n"));
-    assert!(scan.stderr.contains(&format!("node {address}: cannot connect")), "{}", scan.stderr);
+    let told = scan.stderr.contains(&format!("node {address}: GetVersion: cannot connect"));
+    assert!(told, "{}", scan.stderr);
     assert_eq!(on_all(&file, "get ch 2").text(), "here", "other keys are not affected");
     let unknown = on_all(&file, "get ch 1");
     assert_eq!(unknown.exit, 4);

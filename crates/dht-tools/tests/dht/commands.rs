@@ -1,6 +1,10 @@
 //! Each command on one node.
 
-use std::{io::Read as _, net::TcpListener};
+use std::{
+    io::{Read as _, Write as _},
+    net::{Shutdown, TcpListener},
+    os::unix::net::UnixStream,
+};
 
 use dht_testkit::wait_for;
 
@@ -78,6 +82,27 @@ pub(crate) fn a_node_tells_what_it_holds() {
     assert_eq!(info["range"]["max"], "ffffffffffffffff");
     assert_eq!((&info["records"], &info["channels"]), (&3.into(), &2.into()));
     assert!(bench.dht("info").text().contains("0x0000000000000000..0xffffffffffffffff"));
+}
+
+/// `top` asks so; it needs a terminal itself.
+pub(crate) fn a_node_tells_its_requests_at_its_socket() {
+    let bench = Bench::start();
+    for line in ["put a 1 x", "get a 1", "get a 2"] {
+        bench.dht(line);
+    }
+    assert_eq!(bench.neo("get a 1").exit, 0);
+    let path = bench.dir.path().join("dhtnode.socket");
+    let mut socket = UnixStream::connect(path).expect("a node listens");
+    socket.write_all(b"requests\n").expect("it reads");
+    socket.shutdown(Shutdown::Write).expect("open");
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).expect("text");
+    for line in ["legacy Put 1", "legacy Get 2", "neo Get 1"] {
+        assert!(answer.lines().any(|told| told == line), "{line}:\n{answer}");
+    }
+    let top = bench.dht("top");
+    assert_eq!(top.exit, 2);
+    assert!(top.stderr.contains("needs a terminal"), "{}", top.stderr);
 }
 
 pub(crate) fn removing_a_channel_needs_a_yes() {

@@ -8,6 +8,7 @@ mod cluster;
 mod commands;
 mod neo;
 mod setup;
+mod transfer;
 mod workload;
 
 use std::process::ExitCode;
@@ -17,6 +18,7 @@ const TESTS: &[(&str, fn())] = &[
     ("a_record_goes_in_and_out_unchanged", commands::a_record_goes_in_and_out_unchanged),
     ("a_channel_can_be_looked_through", commands::a_channel_can_be_looked_through),
     ("a_node_tells_what_it_holds", commands::a_node_tells_what_it_holds),
+    ("a_node_tells_its_requests_at_its_socket", commands::a_node_tells_its_requests_at_its_socket),
     ("removing_a_channel_needs_a_yes", commands::removing_a_channel_needs_a_yes),
     ("a_listener_sees_what_is_put", commands::a_listener_sees_what_is_put),
     ("exit_codes_tell_refusals_from_absence", commands::exit_codes_tell_refusals_from_absence),
@@ -41,7 +43,17 @@ const TESTS: &[(&str, fn())] = &[
         neo::strangers_are_rejected_and_not_all_is_permitted,
     ),
     ("each_key_goes_to_its_neo_node", neo::each_key_goes_to_its_neo_node),
+    ("a_channel_goes_into_a_file_and_back", transfer::a_channel_goes_into_a_file_and_back),
+    (
+        "nothing_of_a_damaged_file_is_put_and_bad_records_are_left_out",
+        transfer::nothing_of_a_damaged_file_is_put_and_bad_records_are_left_out,
+    ),
+    ("a_missing_node_spoils_no_transfer", transfer::a_missing_node_spoils_no_transfer),
+    ("a_watcher_sees_plain_lines_in_a_pipe", transfer::a_watcher_sees_plain_lines_in_a_pipe),
+    ("a_follower_survives_a_node", transfer::a_follower_survives_a_node),
     ("the_workload_survives_a_restart", workload::the_workload_survives_a_restart),
+    ("the_workload_goes_over_neo_too", workload::the_workload_goes_over_neo_too),
+    ("a_bench_leaves_nothing_behind", workload::a_bench_leaves_nothing_behind),
     ("the_workload_notices_any_change", workload::the_workload_notices_any_change),
 ];
 

@@ -125,7 +125,8 @@ pub(crate) fn dht(front: &[&str], line: &str) -> Ran {
     finish(spawn(front, line), b"")
 }
 
-fn spawn(front: &[&str], line: &str) -> Child {
+/// Starts `dht` with these words in front of `line`.
+pub(crate) fn spawn(front: &[&str], line: &str) -> Child {
     Command::new(env!("CARGO_BIN_EXE_dht"))
         .args(front)
         .args(line.split_whitespace())
@@ -142,7 +143,9 @@ fn spawn(front: &[&str], line: &str) -> Child {
 /// Gives the process its input and waits for its end.
 pub(crate) fn finish(mut child: Child, input: &[u8]) -> Ran {
     // A command that reads no input may be gone by now.
-    let _ = child.stdin.take().expect("piped").write_all(input);
+    if let Some(mut stdin) = child.stdin.take() {
+        let _ = stdin.write_all(input);
+    }
     let output = child.wait_with_output().expect("our child");
     Ran {
         exit: output.status.code().expect("it is not killed"),

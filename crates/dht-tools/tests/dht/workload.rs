@@ -21,6 +21,27 @@ pub(crate) fn the_workload_survives_a_restart() {
     assert_eq!(cleared.exit, 0, "{}", cleared.stderr);
 }
 
+pub(crate) fn the_workload_goes_over_neo_too() {
+    let bench = Bench::start();
+    let run = bench.neo(&format!("workload run {SHAPE}"));
+    assert_eq!((run.exit, run.stderr.as_str()), (0, ""), "{}", run.text());
+    assert_eq!(bench.dht(&format!("workload verify {SHAPE}")).exit, 0);
+}
+
+pub(crate) fn a_bench_leaves_nothing_behind() {
+    let bench = Bench::start();
+    for run in [bench.dht("bench --seconds 0.1"), bench.neo("bench --seconds 0.1 --keys 50")] {
+        assert_eq!((run.exit, run.stderr.as_str()), (0, ""), "{}", run.text());
+        for request in ["REQUEST", "put", "exists", "get", "remove"] {
+            assert!(run.text().lines().any(|line| line.starts_with(request)), "{}", run.text());
+        }
+        assert_eq!(bench.dht("keys dht-bench").lines(), [""; 0]);
+    }
+    assert_eq!(bench.dht("put mine 1 x").exit, 0);
+    let refused = bench.dht("bench mine --seconds 0.1");
+    assert_eq!((refused.exit, bench.dht("get mine 1").text()), (2, "x"), "{}", refused.stderr);
+}
+
 pub(crate) fn the_workload_notices_any_change() {
     let bench = Bench::start();
     assert_eq!(bench.dht(&format!("workload run {SHAPE}")).exit, 0);

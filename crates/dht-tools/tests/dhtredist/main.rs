@@ -3,14 +3,20 @@
 //!
 //! ```text
 //! setup      nodes, and the program under test
+//! proxy      a net that breaks in the middle of a message
+//! original   nodes that behave as the original's
 //! command    what is printed, exit codes, refusals
 //! moves      nodes come and go, records stay
 //! oracle     the same while clients read and write, and while everything is killed
+//! disturb      what is killed, or cut off the net
 //! ```
 
 mod command;
+mod disturb;
 mod moves;
 mod oracle;
+mod original;
+mod proxy;
 mod setup;
 
 use std::process::ExitCode;
@@ -29,6 +35,16 @@ const TESTS: &[(&str, fn())] = &[
     ("servers_subdivide_what_they_have", moves::servers_subdivide_what_they_have),
     ("redistribute_of_the_original_does_it_too", moves::redistribute_of_the_original_does_it_too),
     ("a_run_that_was_broken_off_goes_on", moves::a_run_that_was_broken_off_goes_on),
+    ("whoever_is_killed_the_work_goes_on", moves::whoever_is_killed_the_work_goes_on),
+    (
+        "a_node_that_is_cut_off_is_none_of_the_original",
+        moves::a_node_that_is_cut_off_is_none_of_the_original,
+    ),
+    ("a_redistribute_goes_on_after_crashes", moves::a_redistribute_goes_on_after_crashes),
+    ("a_node_of_the_original_gets_its_share", original::a_node_of_the_original_gets_its_share),
+    ("a_node_of_the_original_gives", original::a_node_of_the_original_gives),
+    ("nodes_of_both_kinds_move_at_once", original::nodes_of_both_kinds_move_at_once),
+    ("nodes_of_another_version_are_refused", original::nodes_of_another_version_are_refused),
     ("no_client_notices_that_nodes_come_and_go", oracle::no_client_notices_that_nodes_come_and_go),
     ("nothing_is_lost_whatever_is_killed", oracle::nothing_is_lost_whatever_is_killed),
 ];

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::BufRead as _;
 
-use dht_testkit::wait_for;
+use dht_testkit::{Rng, wait_for};
 use dht_types::{HashRange, Key};
 
 use crate::setup::{Node, NodesFile, channel, finish, legacy};
@@ -16,7 +16,8 @@ fn fill(nodes: &[&Node], count: u64) -> BTreeMap<u64, Vec<u8>> {
     for key in 0..count {
         let len =
             if key % 100 == 0 { 60_000 } else { 1 + usize::try_from(key % 700).expect("small") };
-        let value = vec![b'v'; len];
+        // No compressor makes that less.
+        let value = Rng::new(key).bytes(len..len + 1);
         cluster.put(&channel(), Key(key), &value).expect("a node takes it");
         records.insert(key, value);
     }
@@ -162,4 +163,83 @@ pub(crate) fn a_run_that_was_broken_off_goes_on() {
             format!("{} -> 0x{:016X}..0x{:016X}", node.address(), range.min(), range.max());
         assert!(planned.contains(&assigned), "{assigned}: {planned}, {ran:?}");
     }
+}
+
+/// Giver, taker or dhtredist is killed while a part is on its way, or the net breaks in the middle
+/// of a batch: all goes on by itself, or when dhtredist is started again.
+pub(crate) fn whoever_is_killed_the_work_goes_on() {
+    let mut nodes = [HashRange::FULL, HashRange::EMPTY].map(Node::start_apart);
+    let records = fill(&[&nodes[0]], 3000);
+    let file = NodesFile::new(&[&nodes[0], &nodes[1]]);
+    for victim in ["giver", "taker", "net", "dhtredist"] {
+        // A part of 1.3 MB begins its way to the taker, and sticks there.
+        nodes[1].proxy().stall_after(300_000);
+        let mut child = file.spawn(&["-x"]);
+        wait_for("a part to be on its way", || nodes[1].proxy().is_stalled().then_some(()));
+        assert_eq!(nodes[0].range(), HashRange::FULL);
+        match victim {
+            "giver" => nodes[0].kill(),
+            "taker" => nodes[1].kill(),
+            "dhtredist" => child.kill().expect("our child"),
+            _ => {}
+        }
+        nodes[1].proxy().cut();
+        match victim {
+            "giver" => nodes[0].start_again(),
+            "taker" => nodes[1].start_again(),
+            _ => {}
+        }
+        let ran = finish(child);
+        if victim == "dhtredist" {
+            assert!(file.has_plan());
+            file.execute(&[]);
+        } else {
+            assert_eq!(ran.exit, 0, "{victim}: {ran:?}");
+        }
+        let all: Vec<&Node> = nodes.iter().collect();
+        assert_all(&all, &records);
+        assert_ne!(nodes[0].range(), HashRange::FULL);
+        file.execute(&["--remove", &nodes[1].address().to_string()]);
+        assert_all(&all, &records);
+    }
+}
+
+/// Redistribute sets ranges first, so that the nodes look as if all were done.
+pub(crate) fn a_redistribute_goes_on_after_crashes() {
+    let mut nodes = [HashRange::FULL, HashRange::EMPTY].map(Node::start_apart);
+    let records = fill(&[&nodes[0]], 3000);
+    let file = NodesFile::new(&[&nodes[0], &nodes[1]]);
+    nodes[1].proxy().stall_after(300_000);
+    let mut child = file.spawn(&["-x", "--original"]);
+    wait_for("records to be on their way", || nodes[1].proxy().is_stalled().then_some(()));
+    child.kill().expect("our child");
+    nodes[0].kill();
+    nodes[1].proxy().cut();
+    finish(child);
+    nodes[0].start_again();
+    assert_ne!(nodes[0].range(), HashRange::FULL);
+    assert!(file.has_plan());
+    let ran = file.execute(&["--original"]);
+    assert!(ran.stdout.contains("finished. 100.00% of nodes done.\n"), "{}", ran.stdout);
+    let all: Vec<&Node> = nodes.iter().collect();
+    assert_all(&all, &records);
+    assert!(nodes[1].records().len() == 1500, "half of them");
+    let again = file.execute(&["--original"]);
+    assert!(again.stdout.contains("No change in node hash ranges."), "{}", again.stdout);
+}
+
+/// A node that is cut off while it is asked how it moves looks like one of the original.
+pub(crate) fn a_node_that_is_cut_off_is_none_of_the_original() {
+    let nodes = [HashRange::FULL, HashRange::EMPTY].map(Node::start_apart);
+    let records = fill(&[&nodes[0]], 100);
+    let file = NodesFile::new(&[&nodes[0], &nodes[1]]);
+    // Somewhere in the handshake, in the question, or in its answer.
+    for bytes in (0..400).step_by(3) {
+        nodes[1].proxy().cut_after(bytes);
+        let ran = file.run(&[]);
+        nodes[1].proxy().heal();
+        assert!(!ran.stderr.contains("Redistribute"), "{bytes}: {ran:?}");
+    }
+    file.execute(&[]);
+    assert_all(&[&nodes[0], &nodes[1]], &records);
 }

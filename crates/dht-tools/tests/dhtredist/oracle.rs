@@ -7,15 +7,17 @@
 //! version % 4 == 0: there is no record; else the value holds key and version
 //! ```
 //!
-//! `DHT_ORACLE_KEYS` (2000), `DHT_ORACLE_FILL` records that nobody changes (20000),
-//! `DHT_ORACLE_ROUNDS` (1), `DHT_ORACLE_KILLS` (5) make it larger; a failure prints the seed,
-//! `SEED` runs that one.
+//! `DHT_ORACLE_KEYS` (1000), `DHT_ORACLE_FILL` records that nobody changes (5000),
+//! `DHT_ORACLE_ROUNDS` (1), `DHT_ORACLE_KILLS` (6, net cuts and the like included) make it larger;
+//! a failure prints the seed, `SEED` runs that one.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
+use dht_client::blocking::ClusterError;
 use dht_client::blocking::legacy::Cluster;
 use dht_client::blocking::neo::{self, Decision, UpdateOutcome};
 use dht_client::{Error, NodeAddress};
@@ -25,7 +27,8 @@ use dht_protocol::wire::Writer;
 use dht_testkit::{Rng, for_seeds, wait_for};
 use dht_types::{HashRange, Key};
 
-use crate::setup::{CHANNEL, Node, NodesFile, channel, finish, legacy, neo};
+use crate::disturb::Disturbance;
+use crate::setup::{CHANNEL, Node, NodesFile, channel, credentials, finish, timeouts};
 
 /// Writers of each protocol, and readers of each.
 const WRITERS: u64 = 2;
@@ -45,6 +48,8 @@ struct Oracle {
     nodes: Vec<(NodeAddress, NodeAddress)>,
     answers: AtomicU64,
     tries: AtomicU64,
+    /// How long each write took, tries included.
+    write_times: Mutex<Vec<Duration>>,
 }
 
 fn is_removal(version: u64) -> bool {
@@ -78,13 +83,19 @@ enum Client {
 
 impl Client {
     fn connect(oracle: &Oracle, is_neo: bool) -> Self {
-        if is_neo {
+        // All nodes may be down for a moment.
+        wait_for("a node to answer", || Self::try_connect(oracle, is_neo).ok())
+    }
+
+    fn try_connect(oracle: &Oracle, is_neo: bool) -> Result<Self, ClusterError> {
+        Ok(if is_neo {
             let nodes: Vec<_> = oracle.nodes.iter().map(|(_, neo)| neo.clone()).collect();
-            Self::Neo(Box::new(neo_client(&nodes)))
+            let cluster = neo::Cluster::connect(&nodes, &credentials(), timeouts())?;
+            Self::Neo(Box::new(cluster))
         } else {
             let nodes: Vec<_> = oracle.nodes.iter().map(|(legacy, _)| legacy.clone()).collect();
-            Self::Legacy(Box::new(legacy(&nodes)))
-        }
+            Self::Legacy(Box::new(Cluster::connect(&nodes, timeouts())?))
+        })
     }
 
     fn put(&mut self, key: u64, value: &[u8]) -> Result<(), Error> {
@@ -109,10 +120,6 @@ impl Client {
     }
 }
 
-fn neo_client(nodes: &[NodeAddress]) -> neo::Cluster {
-    neo(nodes)
-}
-
 /// Makes a request until it succeeds. A client that was refused, or cut off, asks for the ranges
 /// anew: that is all that a legacy client can do.
 fn persist<T>(
@@ -135,12 +142,14 @@ fn persist<T>(
 fn write(oracle: &Oracle, writer: u64, is_neo: bool, mut rng: Rng) {
     let mut client = Client::connect(oracle, is_neo);
     let keys = oracle.started.len() as u64;
+    let mut times = Vec::new();
     while !oracle.stop.load(SeqCst) {
         let key = rng.below(keys / (2 * WRITERS)) * 2 * WRITERS + writer;
         let at = usize::try_from(key).expect("small");
         let before = oracle.completed[at].load(SeqCst);
         let version = before + 1;
         oracle.started[at].store(version, SeqCst);
+        let began = now();
         if is_removal(version) {
             persist(oracle, &mut client, |client| client.remove(key));
         } else if is_neo && !is_removal(before) && rng.below(2) == 0 {
@@ -152,7 +161,32 @@ fn write(oracle: &Oracle, writer: u64, is_neo: bool, mut rng: Rng) {
             persist(oracle, &mut client, |client| client.put(key, &value(key, version)));
         }
         oracle.completed[at].store(version, SeqCst);
+        times.push(now().saturating_duration_since(began));
     }
+    oracle.write_times.lock().expect("nobody panics with it").extend(times);
+}
+
+#[expect(clippy::disallowed_methods, reason = "a client measures how long it waits")]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// What that share of the numbers does not exceed, in milliseconds.
+fn percentiles(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let shares = [("p50", 500), ("p99", 990), ("p99.9", 999), ("max", 1000)];
+    let text = shares.map(|(name, permille)| {
+        let at = (times.len() * permille / 1000).min(times.len().saturating_sub(1));
+        let time = times.get(at).copied().unwrap_or_default();
+        format!("{name} {:.2} ms", time.as_secs_f64() * 1000.0)
+    });
+    format!("{} (of {})", text.join(", "), times.len())
+}
+
+/// How long requests for a part waited when it changed hands, from a giver's log.
+fn pauses(log: &str) -> impl Iterator<Item = Duration> {
+    let ends = log.split("requests for it waited ").skip(1);
+    ends.filter_map(|text| text.split_once(" us")?.0.parse().ok().map(Duration::from_micros))
 }
 
 /// Replaces a record that is there; nobody else writes it.
@@ -205,9 +239,9 @@ struct Bench {
 }
 
 impl Bench {
-    fn start(count: usize, rng: &mut Rng) -> Self {
+    fn start(count: usize, start: impl Fn(HashRange) -> Node, rng: &mut Rng) -> Self {
         let range = |at| if at == 0 { HashRange::FULL } else { HashRange::EMPTY };
-        let nodes: Vec<Node> = (0..count).map(|at| Node::start(range(at))).collect();
+        let nodes: Vec<Node> = (0..count).map(|at| start(range(at))).collect();
         let keys = usize::try_from(setting("DHT_ORACLE_KEYS", 1000)).expect("fits memory");
         let fill = fill(&nodes[0], setting("DHT_ORACLE_FILL", 5_000));
         let numbers = || (0..keys).map(|_| AtomicU64::new(0)).collect();
@@ -218,6 +252,7 @@ impl Bench {
             nodes: nodes.iter().map(|node| (node.address(), node.neo_address())).collect(),
             answers: AtomicU64::new(0),
             tries: AtomicU64::new(0),
+            write_times: Mutex::default(),
         });
         let mut clients = Vec::new();
         for number in 0..2 * WRITERS {
@@ -252,6 +287,10 @@ impl Bench {
         let (answers, tries) = (answers.load(SeqCst), tries.load(SeqCst));
         println!("  {answers} answers, {} tries that were refused", tries - answers);
         assert!(answers > 0);
+        let times = std::mem::take(&mut *self.oracle.write_times.lock().expect("they have ended"));
+        println!("  writes took {}", percentiles(times));
+        let logs: String = self.nodes.iter().map(Node::log).collect();
+        println!("  parts were frozen for {}", percentiles(pauses(&logs).collect()));
         let mut expected = BTreeSet::new();
         for (key, version) in self.oracle.completed.iter().enumerate() {
             if !is_removal(version.load(SeqCst)) {
@@ -290,7 +329,8 @@ fn fill(node: &Node, count: u64) -> BTreeMap<u64, usize> {
     };
     for number in 0..count {
         let key = FILL_FROM + number;
-        let len = match number % 1000 {
+        // Each size lies in all parts of the hash space: the low bits of a key say in which it is.
+        let len = match (number.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32) % 1000 {
             0 => 300_000,
             1..10 => 0,
             other => usize::try_from(other).expect("small") % 300,
@@ -308,7 +348,7 @@ fn fill(node: &Node, count: u64) -> BTreeMap<u64, usize> {
 
 pub(crate) fn no_client_notices_that_nodes_come_and_go() {
     for_seeds(1, |rng| {
-        let bench = Bench::start(5, rng);
+        let bench = Bench::start(5, Node::start, rng);
         for _ in 0..setting("DHT_ORACLE_ROUNDS", 1) {
             for staying in [3, 5, 2] {
                 let (file, words) = bench.redistribute(staying);
@@ -322,48 +362,36 @@ pub(crate) fn no_client_notices_that_nodes_come_and_go() {
     });
 }
 
-/// What is done to whom in the middle of a move.
-fn disturb(bench: &mut Bench, rng: &mut Rng) {
-    let at = usize::try_from(rng.below(bench.nodes.len() as u64)).expect("small");
-    match rng.below(4) {
-        // As a crash: the log has what was acknowledged.
-        0 => {
-            bench.nodes[at].kill();
-            bench.nodes[at].start_again();
-        }
-        1 => {
-            bench.nodes[at].stop();
-            bench.nodes[at].start_again();
-        }
-        // The others take it for gone.
-        2 => {
-            bench.nodes[at].signal("STOP");
-            let mut looks = rng.below(100);
-            wait_for("a moment to pass", || {
-                looks = looks.saturating_sub(1);
-                (looks == 0).then_some(())
-            });
-            bench.nodes[at].signal("CONT");
-        }
-        // Nothing but dhtredist itself is killed.
-        _ => {}
-    }
-}
-
 pub(crate) fn nothing_is_lost_whatever_is_killed() {
     for_seeds(1, |rng| {
-        let mut bench = Bench::start(4, rng);
-        let mut staying = 4;
-        for _ in 0..setting("DHT_ORACLE_KILLS", 5) {
+        let mut bench = Bench::start(4, Node::start_apart, rng);
+        let (mut staying, mut left) = (4, setting("DHT_ORACLE_KILLS", 6));
+        let mut struck = BTreeMap::new();
+        while left > 0 {
             let (file, words) = bench.redistribute(staying);
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
             let mut child = file.spawn(&words);
-            let served = bench.oracle.answers.load(SeqCst) + rng.below(10_000);
+            let times = (1 + rng.below(3)).min(left);
+            left -= times;
+            for _ in 0..times {
+                let served = bench.oracle.answers.load(SeqCst) + rng.below(3000);
+                wait_for("clients to be served", || {
+                    (bench.oracle.answers.load(SeqCst) >= served).then_some(())
+                });
+                let disturbance = Disturbance::random(rng);
+                disturbance.strike(&mut bench.nodes, &mut child, rng);
+                // Cuts are counted when they happen.
+                let count = u64::from(disturbance != Disturbance::Cut);
+                *struck.entry(disturbance).or_insert(0) += count;
+            }
+            let served = bench.oracle.answers.load(SeqCst) + rng.below(1000);
             wait_for("clients to be served", || {
                 (bench.oracle.answers.load(SeqCst) >= served).then_some(())
             });
-            disturb(&mut bench, rng);
-            if rng.below(2) == 0 {
+            // What was not cut by now will not be.
+            let cuts: u64 = bench.nodes.iter().map(|node| node.proxy().heal()).sum();
+            *struck.entry(Disturbance::Cut).or_insert(0) += cuts;
+            if rng.below(4) == 0 {
                 // It may have ended by now.
                 let _ = child.kill();
             }
@@ -373,6 +401,7 @@ pub(crate) fn nothing_is_lost_whatever_is_killed() {
             assert_eq!(ran.exit, 0, "{ran:?}");
             staying = rng.within(1..5);
         }
+        println!("  {struck:?}");
         bench.finish();
     });
 }

@@ -6,12 +6,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use dht_client::blocking::Timeouts;
 use dht_client::blocking::legacy::{Cluster, Connection};
-use dht_client::blocking::{Timeouts, neo};
 use dht_client::{ClientCredentials, NodeAddress};
 use dht_testkit::{NodeProcess, NodeSettings};
 use dht_types::{ChannelName, HashRange};
 use tempfile::TempDir;
+
+use crate::proxy::Proxy;
 
 /// A channel for tests that need one.
 pub(crate) const CHANNEL: &str = "ch";
@@ -28,7 +30,8 @@ pub(crate) struct Ran {
 pub(crate) struct Node {
     process: Option<NodeProcess>,
     dir: TempDir,
-    pub(crate) port: u16,
+    port: u16,
+    proxy: Option<Proxy>,
 }
 
 fn this() -> PathBuf {
@@ -52,15 +55,33 @@ impl Node {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let process = NodeProcess::start(&this(), dir.path(), settings);
         let port = process.address().port();
-        Self { process: Some(process), dir, port }
+        Self { process: Some(process), dir, port, proxy: None }
     }
 
+    /// One that all others, clients and nodes, reach by a net that can be cut.
+    pub(crate) fn start_apart(range: HashRange) -> Self {
+        let node = Self::start(range);
+        Self { proxy: Some(Proxy::start(node.port)), ..node }
+    }
+
+    pub(crate) fn proxy(&self) -> &Proxy {
+        self.proxy.as_ref().expect("it was started apart")
+    }
+
+    /// Where others reach it.
     pub(crate) fn address(&self) -> NodeAddress {
-        NodeAddress { host: "127.0.0.1".to_owned(), port: self.port }
+        let port = self.proxy.as_ref().map_or(self.port, |proxy| proxy.port);
+        NodeAddress { host: "127.0.0.1".to_owned(), port }
     }
 
     pub(crate) fn neo_address(&self) -> NodeAddress {
-        NodeAddress { port: self.port + 100, ..self.address() }
+        let address = self.address();
+        NodeAddress { port: address.port + 100, ..address }
+    }
+
+    /// What it has written into its log.
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("log/root.log")).expect("the node writes it")
     }
 
     pub(crate) fn client(&self) -> Connection {
@@ -119,11 +140,6 @@ pub(crate) fn legacy(nodes: &[NodeAddress]) -> Cluster {
     Cluster::connect(nodes, timeouts()).expect("nodes that answer")
 }
 
-/// The neo client of all these nodes.
-pub(crate) fn neo(nodes: &[NodeAddress]) -> neo::Cluster {
-    neo::Cluster::connect(nodes, &credentials(), timeouts()).expect("nodes that answer")
-}
-
 /// A nodes file in a folder of its own.
 pub(crate) struct NodesFile {
     dir: TempDir,
@@ -131,7 +147,11 @@ pub(crate) struct NodesFile {
 
 impl NodesFile {
     pub(crate) fn new(nodes: &[&Node]) -> Self {
-        let text: String = nodes.iter().map(|node| format!("{}\n", node.address())).collect();
+        Self::of(nodes.iter().map(|node| node.address()))
+    }
+
+    pub(crate) fn of(nodes: impl IntoIterator<Item = NodeAddress>) -> Self {
+        let text: String = nodes.into_iter().map(|node| format!("{node}\n")).collect();
         let dir = tempfile::tempdir().expect("a temporary folder");
         std::fs::write(dir.path().join("nodes"), text).expect("our folder");
         Self { dir }

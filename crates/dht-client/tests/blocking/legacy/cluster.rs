@@ -5,9 +5,12 @@ use dht_client::{
     blocking::{ClusterError, Warning, legacy::Cluster},
     ranges::RangeWarning,
 };
-use dht_protocol::legacy::requests::GetSize;
+use dht_protocol::legacy::requests::{
+    GetChannelSize, GetNumConnections, GetResponsibleRange, GetSize, GetVersion,
+};
+use dht_test::TestCluster;
 use dht_testkit::{from_hex, to_hex};
-use dht_types::{HashRange, Key};
+use dht_types::{ChannelName, HashRange, Key};
 
 use super::peer::{Peer, Step, exchange, patient};
 
@@ -82,4 +85,34 @@ fn no_node_at_all_is_an_error_and_so_is_one_given_twice() {
     };
     assert!(matches!(errors[..], [dht_client::Error { kind: ErrorKind::Closed, .. }]));
     peer.finish();
+}
+
+#[test]
+fn nodes_tell_their_versions_ranges_sizes_and_connections() {
+    let nodes = TestCluster::start(2);
+    let key = (0..).find(|key| std::ptr::eq(nodes.node_of(*key), &nodes.nodes()[1]));
+    nodes.nodes()[1].put("ch", key.expect("half of them"), "value");
+    let addresses: Vec<_> = nodes
+        .nodes()
+        .iter()
+        .map(|node| node.legacy_address().parse().expect("an address"))
+        .collect();
+    let mut cluster = Cluster::connect(&addresses, patient()).expect("both are there");
+    let channel: ChannelName = "ch".parse().expect("a channel name");
+    for (node, version) in cluster.call_all(&GetVersion) {
+        assert_eq!(version.expect("answered"), "20110401", "{node}");
+    }
+    for ((_, range), node) in cluster.call_all(&GetResponsibleRange).into_iter().zip(nodes.nodes())
+    {
+        assert_eq!(range.expect("answered"), node.hash_range());
+    }
+    let sizes = cluster.call_all(&GetSize).into_iter().map(|(_, size)| size.expect("answered"));
+    assert_eq!(sizes.map(|size| size.records).collect::<Vec<_>>(), [0, 1]);
+    let sizes = cluster.call_all(&GetChannelSize { channel: &channel });
+    let sizes = sizes.into_iter().map(|(_, size)| size.expect("answered"));
+    assert_eq!(sizes.map(|size| size.records).collect::<Vec<_>>(), [0, 1]);
+    for (node, connections) in cluster.call_all(&GetNumConnections) {
+        // Ours, and on the second node that of the helper which has put the record.
+        assert!(connections.expect("answered").connections >= 1, "{node}");
+    }
 }

@@ -18,7 +18,7 @@ use dht_types::ChannelName;
 use super::file::{FileLoad, Loaded};
 use super::loss::{Cause, Content, Instead, Loss};
 use super::{
-    ChannelEnd, Job, LoadError, LoadOptions, LoadedChannel, LogHolds, Origin, tell_of_ignored,
+    ChannelEnd, Job, LoadError, LoadOptions, LoadedChannel, LogView, Origin, tell_of_ignored,
 };
 use crate::persist::DUMP_LOG;
 use crate::persist::dumps::{Dumps, GoodDump};
@@ -32,7 +32,7 @@ pub(super) struct ChannelLoad<'a> {
     pub(super) dumps: &'a Dumps,
     pub(super) options: &'a LoadOptions,
     pub(super) progress: &'a Progress,
-    pub(super) log_holds: LogHolds<'a>,
+    pub(super) log: LogView<'a>,
 }
 
 impl ChannelLoad<'_> {
@@ -90,7 +90,7 @@ impl ChannelLoad<'_> {
         let name = &job.channel;
         let covered = |loaded: &Loaded| {
             let position = loaded.known.log_position();
-            (self.log_holds)(name, position.as_ref())
+            (self.log.holds)(name, position.as_ref())
         };
         let backup = match &job.backup {
             Some(found) => {
@@ -101,7 +101,7 @@ impl ChannelLoad<'_> {
         };
         let (origin, loss) = match &backup {
             Some(backup) if covered(backup) => (Origin::Backup, None),
-            _ if (self.log_holds)(name, None) => {
+            _ if (self.log.holds)(name, None) => {
                 self.store.remove_channel(name);
                 self.create(name)?;
                 (Origin::Nothing, None)
@@ -178,8 +178,10 @@ impl ChannelLoad<'_> {
         let clock = self.options.clock;
         let began = clock();
         log::info!(target: DUMP_LOG, "Loading channel '{name}' from disk");
+        let is_ours = (self.log.knows)(name);
         let load = FileLoad::new(self.store, name, self.options, self.progress, threads);
-        let loaded = load.run(self.disk, &self.dir.join(&found.name), found.file_bytes)?;
+        let loaded =
+            load.of_ours(is_ours).run(self.disk, &self.dir.join(&found.name), found.file_bytes)?;
         if loaded.damage.is_some() {
             return Ok(loaded);
         }

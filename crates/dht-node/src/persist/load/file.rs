@@ -31,6 +31,8 @@ pub(super) struct FileLoad<'a> {
     empty: u64,
     /// What is known of the file, when it is open.
     known: Known,
+    /// The node wrote it itself, whether or not it has a manifest.
+    is_ours: bool,
 }
 
 /// What is known of a file, be it damaged.
@@ -85,7 +87,14 @@ impl<'a> FileLoad<'a> {
             bad_keys: 0,
             empty: 0,
             known: Known::default(),
+            is_ours: false,
         }
+    }
+
+    /// Whether it is the node's own, even if it has no manifest.
+    pub(super) const fn of_ours(mut self, is_ours: bool) -> Self {
+        self.is_ours = is_ours;
+        self
     }
 
     /// Reads the file to its end, or to where it is damaged. The records before that are in the
@@ -172,7 +181,7 @@ impl<'a> FileLoad<'a> {
         self.read += 1;
         // Compat: the original discards empty records. Those in a dump of ours were put by neo, and
         // acknowledged.
-        if value.is_empty() && self.known.manifest.is_none() {
+        if value.is_empty() && self.known.manifest.is_none() && !self.is_ours {
             self.empty += 1;
             log::warn!(
                 target: DUMP_LOG,

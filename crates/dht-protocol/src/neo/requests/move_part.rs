@@ -1,7 +1,7 @@
 //! MovePart, of our own: has a node give a part of its hash range to another one.
 //!
 //! ```text
-//! client -> node   0b 00, u64 min, u64 max, array address, u16 legacy port     of the taker
+//! client -> node   d3 00, u64 min, u64 max, array address, u16 legacy port     of the taker
 //!                  01                                     give it up, if that is still possible
 //! node -> client   fd
 //!                  01, 5 x u64                            progress, several times a second
@@ -134,7 +134,7 @@ mod tests {
         let part = HashRange::new(1 << 63, u64::MAX).expect("valid");
         check_request(
             MovePart { part, address: "127.0.0.1", port: 10_001 },
-            "0b 00  00 00 00 00 00 00 00 80  ff ff ff ff ff ff ff ff
+            "d3 00  00 00 00 00 00 00 00 80  ff ff ff ff ff ff ff ff
              09 00 00 00 00 00 00 00  31 32 37 2e 30 2e 30 2e 31  11 27",
             Trailing::Refused,
         );

@@ -12,6 +12,7 @@ use crate::{
     failure::EXIT_CODES,
     format::{Format, from_hex},
     key::{KEY_HELP, parse_key},
+    transfer::Form,
     workload::WorkloadArgs,
 };
 
@@ -20,14 +21,14 @@ const ABOUT: &str = "Look into a dht node, or put something there";
 const LONG_ABOUT: &str = "\
 Look into a dht node, or put something there.
 
-Asks one node (--node) for everything, or all nodes of a cluster (--nodes): then each key goes to
-the node that has it. Without either, DHT_NODES (a nodes file) or DHT_NODE (host:port) from the
-environment is used, else 127.0.0.1:10000. Ports are legacy ports.
+Asks one node (--node), or all nodes of a cluster (--nodes, or --node with several): each key goes
+to the node that has it. Without either, DHT_NODES (a nodes file) or DHT_NODE (host:port, or
+several with commas) from the environment is used, else 127.0.0.1:10000. Ports are legacy ports.
 
 With --auth (or DHT_AUTH), a credentials file with one line `name:key`, it speaks the neo protocol;
-then ports are neo ports, 100 above the legacy ones, and the default is 127.0.0.1:10100. `mirror`
-and `update` need it. `sizes`, `info` and `workload` have no requests there: they ask the legacy
-port of the same node, 100 below.
+then ports are neo ports, 100 above the legacy ones, and the default is 127.0.0.1:10100. `update`
+needs it. `sizes`, `info`, `ring` and `top` have no requests there: they ask the legacy port of the
+same node, 100 below.
 
 A nodes file has a line `address:port` for each node; # starts a comment.";
 
@@ -45,9 +46,10 @@ pub(crate) struct Cli {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Nodes")]
 pub(crate) struct TargetArgs {
-    /// The node to ask [env: DHT_NODE] [default: 127.0.0.1:10000, with --auth 127.0.0.1:10100]
-    #[arg(long, global = true, value_name = "HOST:PORT")]
-    pub(crate) node: Option<NodeAddress>,
+    /// The node to ask, or several, with commas between them or the option again
+    /// [env: DHT_NODE] [default: 127.0.0.1:10000, with --auth 127.0.0.1:10100]
+    #[arg(long, global = true, value_name = "HOST:PORT", value_delimiter = ',')]
+    pub(crate) node: Vec<NodeAddress>,
     /// A file with all nodes of a cluster, instead of --node [env: DHT_NODES]
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) nodes: Option<PathBuf>,
@@ -132,7 +134,7 @@ Examples:
 The channel is created if it is missing. A record that is removed before the node could send it
 has an empty value (null with --json); with --auth it is not told. Removals are not told.")]
     Listen(ListenArgs),
-    /// Print the records of a channel, then every change of it, until it is removed (needs --auth)
+    /// Print the records of a channel, then every change of it, until it is removed
     #[command(after_help = "\
 Examples:
   dht mirror users
@@ -144,10 +146,45 @@ One event a line: its kind, then what it is about.
   updated           key, value: a record was put
   deleted           key: a record was removed
   updates-lost      node: its queue was full, at least one change was not told
+  node-lost         node, why: what changes until it is back is not told
+  node-back         node: with a refresh its records come again
   channel-removed   node: nothing follows from there
 --json has the kind as \"event\". The channel is created if it is missing. A record may come both
-refreshed and updated, in any order.")]
+refreshed and updated, in any order. Without --auth removals are not told, and a record that is
+gone before the node could send it counts as deleted.")]
     Mirror(MirrorArgs),
+    /// Show what changes in a channel, with colours, until it is removed
+    #[command(after_help = "\
+Examples:
+  dht watch users
+  dht watch users --all --no-color
+
+A line each: time, what, key, value. What is put, removed, record (of --all), lost (a node; what
+changes until it is back is not told), back, overflow (changes were lost), end (the channel was
+removed). Colours, and lines that are cut, on a terminal only; NO_COLOR in the environment is
+respected. Scripts use `dht mirror`. Without --auth removals are not told.")]
+    Watch(WatchArgs),
+    /// Write all records of a channel into a file
+    #[command(after_help = "\
+Examples:
+  dht export users users.jsonl        a JSON object a line, as `tcmcli --to-json` writes them
+  dht export users users.tcm          a dump file: a node can load it
+  dht export users - | gzip > users.gz
+
+FILE gets its name when it is whole. If a node fails, there is none, unless --partial is given.")]
+    Export(ExportArgs),
+    /// Put all records of a file into a channel
+    #[command(after_help = "\
+Examples:
+  dht import users users.jsonl
+  dht import users users.tcm
+  zcat users.gz | dht import users -
+
+The whole file is checked before the first put, if it is not standard input. Puts are repeated while
+a node is away, for --timeout. If that is not enough, it says how many records are stored, and
+--skip goes on there; a record that is put twice does no harm. Records that no node takes, empty or
+too big, are told and left out.")]
+    Import(ImportArgs),
     /// Print the names of all channels
     #[command(after_help = "Example:\n  dht channels --nodes cluster.nodes")]
     Channels {
@@ -177,6 +214,17 @@ Bytes are the nodes' estimate of the memory that the records take.")]
         #[arg(long)]
         json: bool,
     },
+    /// Show nodes, channels, records, rates and latencies on a live screen
+    #[command(after_help = "\
+Examples:
+  dht top --nodes cluster.nodes
+  dht top --socket dhtnode.socket
+  dht top --no-color --interval 5
+
+It asks the legacy ports (with --auth: 100 below). Requests per second and the age of dumps are told
+by a node's command socket alone: --socket, for nodes on this machine, in the order of the nodes.
+A node that is away is shown as that, and asked on. q quits, ? explains.")]
+    Top(TopArgs),
     /// Take a channel away, with all its records
     #[command(after_help = "\
 Examples:
@@ -185,6 +233,16 @@ Examples:
 
 With --auth only the client named admin may do it.")]
     RemoveChannel(RemoveChannelArgs),
+    /// Measure puts and reads for a few seconds
+    #[command(after_help = "\
+Examples:
+  dht bench
+  dht bench --nodes cluster.nodes --clients 256 --size 1000 --seconds 10
+
+Puts, then looks for, reads and removes the same records, each for --seconds, with --clients
+requests at a time: over neo on one connection to each node, else on a connection each. The channel
+must be empty, and is empty afterwards. `dhtperformance` measures with more care.")]
+    Bench(BenchArgs),
     /// Put, read, scan and check millions of records over many connections
     Workload(WorkloadArgs),
     /// List the nodes of this machine, or make the folder of a new one
@@ -299,6 +357,89 @@ pub(crate) struct MirrorArgs {
     pub(crate) form: FormArgs,
 }
 
+#[derive(Debug, Args)]
+pub(crate) struct WatchArgs {
+    /// The channel: ASCII letters, digits, _ and -
+    pub(crate) channel: ChannelName,
+    /// Begin with all records
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// No colours
+    #[arg(long)]
+    pub(crate) no_color: bool,
+    /// Stop after so many events
+    #[arg(long, value_name = "N")]
+    pub(crate) limit: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct BenchArgs {
+    /// The channel, an empty one
+    #[arg(default_value = "dht-bench")]
+    pub(crate) channel: ChannelName,
+    /// How long each kind of request is measured
+    #[arg(long, value_name = "SECONDS", default_value = "2", value_parser = parse_seconds)]
+    pub(crate) seconds: Duration,
+    /// Requests at the same time
+    #[arg(long, value_name = "N", default_value_t = 64,
+          value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(crate) clients: u64,
+    /// Bytes of a value
+    #[arg(long, value_name = "BYTES", default_value_t = 100, value_parser = parse_size)]
+    pub(crate) size: usize,
+    /// Different keys
+    #[arg(long, value_name = "N", default_value_t = 10_000,
+          value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+    pub(crate) keys: u64,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// Time between two looks at each node; at least 0.1
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = parse_seconds)]
+    pub(crate) interval: Duration,
+    /// Command socket of the first node; again for the second, and so on
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Vec<PathBuf>,
+    /// No colours
+    #[arg(long)]
+    pub(crate) no_color: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ExportArgs {
+    /// The channel: ASCII letters, digits, _ and -
+    pub(crate) channel: ChannelName,
+    /// The file; `-` is standard output
+    pub(crate) file: PathBuf,
+    /// What to write [default: tcm if the name ends with .tcm, else json]
+    #[arg(long)]
+    pub(crate) form: Option<Form>,
+    /// Replace a file that is there
+    #[arg(long)]
+    pub(crate) force: bool,
+    /// Write what there is although a node failed; the exit code tells
+    #[arg(long)]
+    pub(crate) partial: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    /// The channel: ASCII letters, digits, _ and -
+    pub(crate) channel: ChannelName,
+    /// The file; `-` is standard input
+    pub(crate) file: PathBuf,
+    /// What it is made of [default: tcm if the name ends with .tcm, else json]
+    #[arg(long)]
+    pub(crate) form: Option<Form>,
+    /// Leave out so many records at the beginning
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) skip: u64,
+    /// A new file for the records that no node takes, as JSON
+    #[arg(long, value_name = "FILE")]
+    pub(crate) refused: Option<PathBuf>,
+}
+
 /// How to print records, if not in the command's own way.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct FormArgs {
@@ -380,6 +521,12 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
+/// The size of a value: what both protocols take.
+fn parse_size(text: &str) -> Result<usize, String> {
+    let size = text.parse().ok().filter(|size| (1..=65_512).contains(size));
+    size.ok_or_else(|| "1 to 65512 bytes".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory as _;
@@ -452,7 +599,7 @@ mod tests {
     fn options_for_all_commands_may_stand_anywhere() {
         for line in ["dht --node h:1 --timeout 0.5 info", "dht info --timeout 0.5 --node h:1"] {
             let cli = Cli::try_parse_from(line.split_whitespace()).expect("well formed");
-            assert_eq!(cli.target.node.map(|node| node.to_string()), Some("h:1".to_owned()));
+            assert_eq!(cli.target.node[0].to_string(), "h:1");
             assert_eq!(cli.target.timeout, Duration::from_millis(500));
         }
         assert!(parse("info --timeout -1").is_err() && parse("info --timeout x").is_err());

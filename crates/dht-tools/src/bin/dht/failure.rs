@@ -1,9 +1,10 @@
 //! What went wrong, what to do about it, and the exit code.
 
-use std::{io, io::Write as _, path::PathBuf, process::ExitCode};
+use std::{io, io::Write as _, path::PathBuf, process::ExitCode, sync::Arc};
 
 use dht_client::{
-    AuthenticationError, CredentialsFileError, ErrorKind, NodesFileError, blocking::ClusterError,
+    AuthenticationError, BuildError, CredentialsFileError, ErrorKind, Key, NodeAddress,
+    NodesFileError,
 };
 use dht_protocol::legacy::Status;
 
@@ -52,9 +53,17 @@ pub(crate) enum Failure {
     /// A request failed.
     #[error(transparent)]
     Request(#[from] dht_client::Error),
-    /// Some nodes failed; what the others said was used.
+    /// Some nodes failed, at least one; what the others said was used.
     #[error("{} nodes failed; the answer lacks what they hold", .0.len())]
-    Nodes(Vec<dht_client::Error>),
+    Nodes(Vec<Arc<dht_client::Error>>),
+    /// The one node that was named is not the one that has the key.
+    #[error("node {node}: not responsible for key {key}")]
+    Elsewhere {
+        /// The node.
+        node: NodeAddress,
+        /// The key.
+        key: Key,
+    },
     /// The nodes file.
     #[error(transparent)]
     NodesFile(#[from] NodesFileError),
@@ -62,8 +71,8 @@ pub(crate) enum Failure {
     #[error(transparent)]
     Credentials(#[from] CredentialsFileError),
     /// A node is given twice, or none.
-    #[error("{0}")]
-    NoCluster(ClusterError),
+    #[error(transparent)]
+    NoCluster(#[from] BuildError),
     /// The arguments do not go together.
     #[error("{0}")]
     Usage(String),
@@ -75,35 +84,37 @@ pub(crate) enum Failure {
         /// What the system says.
         error: io::Error,
     },
+    /// A file with records is damaged, or none.
+    #[error("{}: {what}; nothing more was put", path.display())]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// A file that was to be written.
+    #[error("cannot write {}: {error}", path.display())]
+    Target {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        error: io::Error,
+    },
     /// The command that was to make the new value.
     #[error("the command {0}; the record was left as it is")]
     Exec(String),
     /// A record is not what it was, or should be.
     #[error("{0}; nothing was written")]
     Conflict(String),
+    /// The system lets us have no event loop.
+    #[error("cannot start: {0}")]
+    Runtime(io::Error),
     /// Standard output.
     #[error("cannot write the output: {0}")]
     Output(#[from] io::Error),
 }
 
-impl From<ClusterError> for Failure {
-    fn from(error: ClusterError) -> Self {
-        match error {
-            ClusterError::Failed(errors) => Self::several(errors),
-            other => Self::NoCluster(other),
-        }
-    }
-}
-
 impl Failure {
-    /// The failures of several nodes, of which there must be at least one.
-    pub(crate) fn several(mut errors: Vec<dht_client::Error>) -> Self {
-        match errors.len() {
-            1 => Self::Request(errors.remove(0)),
-            _ => Self::Nodes(errors),
-        }
-    }
-
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
@@ -111,15 +122,18 @@ impl Failure {
             Self::Nodes(errors) => {
                 errors.iter().map(|error| exit_of(&error.kind)).max().unwrap_or(Exit::Unreachable)
             }
+            Self::Elsewhere { .. } => Exit::Refused,
             Self::NodesFile(_)
             | Self::Credentials(_)
             | Self::NoCluster(_)
             | Self::Usage(_)
+            | Self::Runtime(_)
+            | Self::Damaged { .. }
             | Self::Input { .. }
             | Self::Exec(_) => Exit::Usage,
             Self::Conflict(_) => Exit::Conflict,
             Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-            Self::Output(_) => Exit::Output,
+            Self::Output(_) | Self::Target { .. } => Exit::Output,
         }
     }
 
@@ -129,16 +143,26 @@ impl Failure {
         if self.exit() == Exit::Done {
             return;
         }
-        if let Self::Nodes(errors) = self {
-            errors.iter().for_each(say_error);
-            return say(&format!("dht: {self}"));
-        }
         match self {
             Self::Request(error) => say_error(error),
+            Self::Nodes(errors) => {
+                errors.iter().for_each(|error| say_error(error));
+                if errors.len() > 1 {
+                    say(&format!("dht: {self}"));
+                }
+            }
+            Self::Elsewhere { .. } => {
+                say(&format!("dht: {self}"));
+                say(&format!("     {ELSEWHERE}"));
+            }
             other => say(&format!("dht: {other}")),
         }
     }
 }
+
+/// What to do if a node does not have a key.
+const ELSEWHERE: &str =
+    "another node of the cluster has this key: list all of them with --nodes FILE";
 
 fn say_error(error: &dht_client::Error) {
     say(&format!("dht: {error}"));
@@ -199,9 +223,9 @@ fn hint(kind: &ErrorKind) -> Option<&'static str> {
         ErrorKind::TimedOut(_) => {
             Some("the node may be stopped or overloaded; --timeout allows more time")
         }
-        ErrorKind::Closed | ErrorKind::Io(_) => Some(
+        ErrorKind::Closed | ErrorKind::Io(_) | ErrorKind::Disconnected { .. } => Some(
             "it may have stopped, or have too many connections: its log says which. Or it is \
-             not the legacy port of a node",
+             another port: without --auth ports are legacy ports",
         ),
         ErrorKind::Protocol(_) | ErrorKind::Batch(_) | ErrorKind::Unasked(_) => {
             Some("is it the legacy port of a node? the neo port is another, usually 100 above")
@@ -219,9 +243,7 @@ fn hint(kind: &ErrorKind) -> Option<&'static str> {
         ErrorKind::NotPermitted => {
             Some("use the credentials of admin, or the legacy port, where anybody may do it")
         }
-        ErrorKind::Status(Status::WrongNode) | ErrorKind::WrongNode => {
-            Some("another node of the cluster has this key: list all of them with --nodes FILE")
-        }
+        ErrorKind::Status(Status::WrongNode) | ErrorKind::WrongNode => Some(ELSEWHERE),
         ErrorKind::Status(Status::OutOfMemory) => {
             Some("its size_limit is reached: remove records, or raise the limit and restart it")
         }
@@ -232,7 +254,6 @@ fn hint(kind: &ErrorKind) -> Option<&'static str> {
         | ErrorKind::ValueTooBig(_)
         | ErrorKind::EmptyValue
         | ErrorKind::NotConnected
-        | ErrorKind::Disconnected { .. }
         | ErrorKind::TooManyRequests(_)
         | ErrorKind::QueueFull(_)
         | ErrorKind::Conflict(_)
@@ -269,7 +290,7 @@ mod tests {
             assert_eq!(failure.exit(), exit, "{failure}");
             assert!(EXIT_CODES.contains(&format!("\n  {}  ", exit as u8)));
         }
-        let several = vec![request(ErrorKind::Closed), request(refused())];
-        assert_eq!(Failure::several(several).exit(), Exit::Unreachable);
+        let several = [ErrorKind::Closed, refused()].map(|kind| Arc::new(request(kind)));
+        assert_eq!(Failure::Nodes(several.to_vec()).exit(), Exit::Unreachable);
     }
 }

@@ -12,9 +12,8 @@
 
 use std::io::{self, Write};
 
-use base64::{Engine as _, engine::general_purpose::STANDARD};
+use dht_tools::json_lines;
 use dht_types::Key;
-use serde_json::json;
 
 /// How to write a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,17 +40,8 @@ pub(crate) fn write_record(
         Format::Raw => out.write_all(bytes),
         Format::Text => writeln!(out, "{key}\t{}", escape(bytes)),
         Format::Hex => writeln!(out, "{key}\t{}", to_hex(bytes)),
-        Format::Json => writeln!(out, "{}", record_json(key, value)),
+        Format::Json => writeln!(out, "{}", json_lines::object(key, value)),
     }
-}
-
-/// A record as a JSON object.
-pub(crate) fn record_json(key: Key, value: Option<&[u8]>) -> serde_json::Value {
-    let mut record = json!({ "key": key.to_string(), "value": value.map(|v| STANDARD.encode(v)) });
-    if let Some(text) = value.and_then(|value| std::str::from_utf8(value).ok()) {
-        record["text"] = text.into();
-    }
-    record
 }
 
 /// Text that shows every byte and cannot confuse a terminal or a tool that reads lines: printable

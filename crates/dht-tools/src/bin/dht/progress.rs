@@ -22,7 +22,12 @@ impl Progress {
     /// For a command that writes its records to standard output: if that goes to the terminal too,
     /// the lines themselves are the progress.
     pub(crate) fn beside_output(what: &str, total: Option<u64>) -> Self {
-        Self::new(what, total, stderr().is_terminal() && !stdout().is_terminal())
+        Self::new(what, total, Self::is_seen_beside_output())
+    }
+
+    /// Whether anybody would see [`Self::beside_output`].
+    pub(crate) fn is_seen_beside_output() -> bool {
+        stderr().is_terminal() && !stdout().is_terminal()
     }
 
     /// For a command that is silent while it works.

@@ -62,7 +62,9 @@ fn redistribute(task: &Task, console: &mut Console) -> Result<(), Failure> {
         // There may be none.
         let _ = std::fs::remove_file(&saved);
     }
-    let targets = match saved::read(&saved, &nodes)? {
+    let kept = saved::read(&saved, &nodes)?;
+    let is_resumed = kept.is_some();
+    let targets = match kept {
         Some(targets) => {
             console.note(format_args!(
                 "Going on with the plan {} (--new-plan forgets it)",
@@ -76,13 +78,15 @@ fn redistribute(task: &Task, console: &mut Console) -> Result<(), Failure> {
     for (node, target) in nodes.iter().zip(&targets) {
         console.line(format_args!("\t{} -> {}", node.address, hex(*target)));
     }
-    if nodes.iter().zip(&targets).all(|(node, target)| node.range == *target) {
+    let is_reached = nodes.iter().zip(&targets).all(|(node, target)| node.range == *target);
+    // Redistribute sets ranges first: records may be left behind all the same.
+    if is_reached && !(is_resumed && matches!(find_way(task, &nodes, console)?, Way::Original)) {
         console.green("No change in node hash ranges. Not sending Redistribute requests.");
         let _ = std::fs::remove_file(&saved);
         return Ok(());
     }
     print_plan(task, &nodes, &targets, console);
-    let way = find_way(task, &nodes)?;
+    let way = find_way(task, &nodes, console)?;
     let faults = match &way {
         Way::Moves(infos) => check::faults(&nodes, infos, &targets),
         Way::Original => faults_of_original(&nodes, &targets),
@@ -97,19 +101,25 @@ fn redistribute(task: &Task, console: &mut Console) -> Result<(), Failure> {
     if !task.execute {
         return Ok(());
     }
+    saved::write(&saved, &nodes, &targets)
+        .map_err(|error| format!("cannot write the plan {}: {error}", saved.display()))?;
     match way {
-        Way::Original => original::run(&nodes, &targets, console),
+        Way::Original => {
+            // What a node had before it was asked for the first time is not known by now.
+            let had = |node: &Node| if is_resumed { HashRange::FULL } else { node.range };
+            let nodes: Vec<Node> =
+                nodes.iter().map(|node| Node { range: had(node), ..node.clone() }).collect();
+            original::run(&nodes, &targets, console);
+        }
         Way::Moves(_) => {
-            saved::write(&saved, &nodes, &targets)
-                .map_err(|error| format!("cannot write the plan {}: {error}", saved.display()))?;
             let began = now();
             let credentials = credentials.as_ref();
             let report = moves::run(&mut nodes, &targets, credentials, console);
             console.note(report.text(now().saturating_duration_since(began)));
-            // If it stays, the next run finds nothing to do.
-            let _ = std::fs::remove_file(&saved);
         }
     }
+    // If it stays, the next run finds nothing to do.
+    let _ = std::fs::remove_file(&saved);
     Ok(())
 }
 
@@ -196,7 +206,7 @@ fn ask(task: &Task, node: &Node, give_up: Instant) -> Result<Support, String> {
 }
 
 /// Asks the nodes which way they know.
-fn find_way(task: &Task, nodes: &[Node]) -> Result<Way, Failure> {
+fn find_way(task: &Task, nodes: &[Node], console: &mut Console) -> Result<Way, Failure> {
     if task.original {
         return Ok(Way::Original);
     }
@@ -206,7 +216,10 @@ fn find_way(task: &Task, nodes: &[Node]) -> Result<Way, Failure> {
         match ask(task, node, give_up)? {
             Support::Ours(info) => infos.push(info),
             Support::OtherVersion(why) => others.push(format!("node {}: {why}", node.address)),
-            Support::Original => {}
+            Support::Original => console.note(format_args!(
+                "node {} knows no MovePart, as those of the original: all get a Redistribute",
+                node.address
+            )),
         }
     }
     if !others.is_empty() {

@@ -6,7 +6,7 @@
 //! ```
 
 use std::fs;
-use std::io::{self, ErrorKind};
+use std::io::{self, ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use dht_types::HashRange;
@@ -28,7 +28,10 @@ pub(crate) fn write(path: &Path, nodes: &[Node], targets: &[HashRange]) -> io::R
     }
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    fs::write(&beside, text)?;
+    let mut file = fs::File::create(&beside)?;
+    file.write_all(text.as_bytes())?;
+    // Half a plan would be worse than none.
+    file.sync_all()?;
     fs::rename(&beside, path)
 }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddrV4, TcpStream};
 use std::time::Duration;
 
 use dht_protocol::legacy::requests::{
-    MOVE_VERSION, MoveInfo, MoveMessage, MovePart, MoveProgress, MoveReply, decode,
+    GetVersion, MOVE_VERSION, MoveInfo, MoveMessage, MovePart, MoveProgress, MoveReply, decode,
 };
 use dht_protocol::legacy::{self, Status};
 use dht_protocol::wire::{DecodeError, Reader, Writer};
@@ -17,6 +17,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a node may be silent. While a move is under way it tells of it several times a second,
 /// except while the taker clears up.
 const SILENCE_MAX: Duration = Duration::from_secs(150);
+
+/// How often a node has to close the connection on MovePart before it is taken for one of the
+/// original, and the pause in between.
+const ORIGINAL_TRIES: usize = 3;
+const ORIGINAL_RETRY: Duration = Duration::from_millis(100);
 
 /// Most bytes of an answer.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
@@ -111,16 +116,32 @@ impl Link {
     }
 }
 
-/// Asks a node what it is.
+/// Asks a node what it is. Whoever is killed, or cut off, closes the connection like a node of the
+/// original: only who does so each time, and answers what that knows, is one.
 pub(crate) fn support(address: SocketAddrV4) -> Result<Support, String> {
+    for _ in 0..ORIGINAL_TRIES {
+        if let Some(support) = ask(address)? {
+            return Ok(support);
+        }
+        std::thread::sleep(ORIGINAL_RETRY);
+    }
+    Ok(Support::Original)
+}
+
+/// `None`: it closes the connection on MovePart.
+fn ask(address: SocketAddrV4) -> Result<Option<Support>, String> {
     let mut link = Link::connect(address)?;
+    let mut version = Vec::new();
+    legacy::encode(&GetVersion, &mut Writer::new(&mut version));
+    let sent = link.stream.write_all(&version);
+    let known = sent.and_then(|()| link.receive(decode::<GetVersion>)).map_err(text(address))?;
+    known.map_err(|status| format!("node {address}: it has no version: {status}"))?;
     let sent = link.send(&MoveMessage::Info { version: MOVE_VERSION });
     let reply = sent.and_then(|()| link.receive(decode::<MovePart<'_>>));
     match reply {
-        Ok(Ok(MoveReply::Info(info))) => Ok(Support::Ours(info)),
-        Ok(Ok(MoveReply::Refused(why))) => Ok(Support::OtherVersion(why)),
+        Ok(Ok(MoveReply::Info(info))) => Ok(Some(Support::Ours(info))),
+        Ok(Ok(MoveReply::Refused(why))) => Ok(Some(Support::OtherVersion(why))),
         Ok(other) => Err(format!("node {address}: unexpected answer: {other:?}")),
-        // It closes the connection on what it does not know.
         Err(error)
             if matches!(
                 error.kind(),
@@ -129,7 +150,7 @@ pub(crate) fn support(address: SocketAddrV4) -> Result<Support, String> {
                     | io::ErrorKind::BrokenPipe
             ) =>
         {
-            Ok(Support::Original)
+            Ok(None)
         }
         Err(error) => Err(text(address)(error)),
     }

@@ -2,9 +2,10 @@
 
 use std::io::{self, Write};
 
+use dht_tools::json_lines::{self, JsonError};
 use dht_types::Key;
 
-use crate::{json, text};
+use crate::text;
 
 /// A record as a line: which way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,18 +22,8 @@ pub(crate) enum FormError {
     /// The text form has one problem only, in the original's words.
     #[error("Unexpected record format. Only key:value records are supported currently.")]
     Text,
-    #[error("not JSON: {0}")]
-    NoJson(String),
-    #[error("\"key\" must be a text of 16 hex digits")]
-    JsonKey,
-    #[error("\"value\" must be a text of base64 with padding")]
-    JsonValue,
-    #[error("\"text\" must be a text")]
-    JsonText,
-    #[error("there is no \"value\"; the line is not of a record, or of one that is gone")]
-    NoValue,
-    #[error("\"text\" and \"value\" say different things; take one of them out")]
-    Disagreement,
+    #[error(transparent)]
+    Json(#[from] JsonError),
 }
 
 impl Form {
@@ -40,7 +31,7 @@ impl Form {
     pub(crate) fn write(self, out: &mut impl Write, key: Key, value: &[u8]) -> io::Result<()> {
         match self {
             Self::Text => text::write(out, key, value),
-            Self::Json => json::write(out, key, value),
+            Self::Json => json_lines::write(out, key, value),
         }
     }
 
@@ -48,7 +39,7 @@ impl Form {
     pub(crate) fn parse(self, line: &[u8]) -> Result<(Key, Vec<u8>), FormError> {
         match self {
             Self::Text => text::parse(line).ok_or(FormError::Text),
-            Self::Json => json::parse(line),
+            Self::Json => Ok(json_lines::parse(line)?),
         }
     }
 }

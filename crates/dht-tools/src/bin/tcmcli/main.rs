@@ -3,14 +3,13 @@
 //! ```text
 //! read.rs    dump file -> lines on standard output      form.rs  a record <-> a line:
 //! write.rs   lines on standard input -> dump file         text.rs  key:base64
-//! check.rs   dump files -> what is wrong with them        json.rs  {"key":..,"text":..,"value":..}
+//! check.rs   dump files -> what is wrong with them        JSON     dht_tools::json_lines
 //! ```
 //!
 //! Source: spec `tools` 4, `file-formats` 10.
 
 mod check;
 mod form;
-mod json;
 mod read;
 mod text;
 mod write;

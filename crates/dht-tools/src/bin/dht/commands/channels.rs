@@ -5,61 +5,59 @@ use std::{
     io::{BufRead as _, IsTerminal as _, Write as _},
 };
 
-use dht_client::{Error, blocking::legacy::Connection};
-use dht_protocol::legacy::{
-    API_VERSION,
-    requests::{GetChannelSize, GetChannels, GetNumConnections, GetResponsibleRange, GetSize},
-};
-use dht_types::{ChannelName, HashRange};
+use dht_client::NodeInfo;
+use dht_protocol::legacy::API_VERSION;
+use dht_types::ChannelName;
 use serde_json::json;
 
 use crate::{
     Output,
     args::{RemoveChannelArgs, SizesArgs},
     failure::{Exit, Failure, say},
-    session::{LegacySession, Node, Session},
+    session::Session,
     table::write_table,
 };
 
-pub(crate) fn channels(
+pub(crate) async fn channels(
     session: &mut Session,
     json: bool,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
-    for name in sorted(session.ask_all(|node| node.channels())) {
+    for name in names(session).await {
         match json {
             true => writeln!(out, "{}", json!({ "channel": name }))?,
             false => writeln!(out, "{name}")?,
         }
     }
-    out.flush()?;
-    session.finish()?;
-    Ok(Exit::Done)
+    finish(session, out)
 }
 
 /// All names, each once.
-fn sorted(names: Vec<Vec<String>>) -> BTreeSet<String> {
-    names.into_iter().flatten().collect()
+async fn names(session: &mut Session) -> BTreeSet<String> {
+    let names = session.client().channels_by_node().await;
+    session.answers(names).into_iter().flat_map(|(_, names)| names).collect()
 }
 
-fn finish(session: &mut LegacySession, out: &mut Output) -> Result<Exit, Failure> {
+fn finish(session: &mut Session, out: &mut Output) -> Result<Exit, Failure> {
     out.flush()?;
     session.finish()?;
     Ok(Exit::Done)
 }
 
-pub(crate) fn sizes(
-    session: &mut LegacySession,
+pub(crate) async fn sizes(
+    session: &mut Session,
     args: &SizesArgs,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
     let names = match &args.channel {
         Some(channel) => BTreeSet::from([channel.to_string()]),
-        None => sorted(session.ask_all(&GetChannels).into_iter().map(|(_, names)| names).collect()),
+        None => names(session).await,
     };
     let mut sizes = BTreeMap::new();
     for name in names {
-        let answers = session.ask_all(&GetChannelSize { channel: &name });
+        // A node may have a channel whose name we would not take.
+        let Ok(channel) = session.client().channel(&name) else { continue };
+        let answers = session.answers(channel.size_by_node().await);
         let sum = |sum: (u64, u64), (records, bytes): (u64, u64)| {
             (sum.0.saturating_add(records), sum.1.saturating_add(bytes))
         };
@@ -81,98 +79,82 @@ pub(crate) fn sizes(
     finish(session, out)
 }
 
-/// What one node says of itself.
-struct Info {
-    range: HashRange,
-    connections: u64,
-    records: u64,
-    bytes: u64,
-    channels: usize,
-}
-
-impl Info {
-    fn ask(node: &mut Connection) -> Result<Self, Error> {
-        let size = node.call(&GetSize)?;
-        Ok(Self {
-            range: node.call(&GetResponsibleRange)?,
-            connections: node.call(&GetNumConnections)?.connections,
-            records: size.records,
-            bytes: size.bytes,
-            channels: node.call(&GetChannels)?.len(),
-        })
-    }
-}
-
-pub(crate) fn info(
-    session: &mut LegacySession,
+pub(crate) async fn info(
+    session: &mut Session,
     json: bool,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
-    let (mut infos, mut failed) = (Vec::new(), Vec::new());
-    for node in session.nodes() {
-        match Info::ask(node) {
-            Ok(info) => infos.push((node.node().to_string(), info)),
-            Err(error) => failed.push(error),
-        }
-    }
-    failed.into_iter().for_each(|error| session.fail(error));
+    let (infos, channels) =
+        tokio::join!(session.client().info_by_node(), session.client().channels_by_node());
+    let (infos, channels) = (session.answers(infos), session.answers(channels));
+    // A node that failed at either is told, and has no row.
+    let with_channels = |(node, info)| {
+        let (_, names) = channels.iter().find(|(other, _)| *other == node)?;
+        Some((node.to_string(), info, names.len()))
+    };
+    let infos: Vec<_> = infos.into_iter().filter_map(with_channels).collect();
     if json {
-        for (node, info) in &infos {
-            writeln!(out, "{}", info_json(node, info))?;
+        for (node, info, channels) in &infos {
+            writeln!(out, "{}", info_json(node, info, *channels))?;
         }
     } else {
         const HEAD: [&str; 7] =
             ["NODE", "VERSION", "RANGE", "CONNECTIONS", "RECORDS", "BYTES", "CHANNELS"];
-        let rows: Vec<_> = infos.iter().map(|(node, info)| info_row(node, info)).collect();
+        let rows = infos.iter().map(|(node, info, channels)| info_row(node, info, *channels));
+        let rows: Vec<_> = rows.collect();
         write_table(out, &HEAD, &rows)?;
     }
     finish(session, out)
 }
 
-fn info_json(node: &str, info: &Info) -> serde_json::Value {
+fn info_json(node: &str, info: &NodeInfo, channels: usize) -> serde_json::Value {
     let hex = |limit| format!("{limit:016x}");
     json!({
         "node": node,
         "version": API_VERSION, // The handshake refuses any other.
-        "range": { "min": hex(info.range.min()), "max": hex(info.range.max()) },
+        "range": { "min": hex(info.hash_range.min()), "max": hex(info.hash_range.max()) },
         "connections": info.connections,
         "records": info.records,
         "bytes": info.bytes,
-        "channels": info.channels,
+        "channels": channels,
     })
 }
 
-fn info_row(node: &str, info: &Info) -> Vec<String> {
-    let range = if info.range.is_empty() { "empty".to_owned() } else { info.range.to_string() };
-    let numbers = [info.connections, info.records, info.bytes, info.channels as u64];
+fn info_row(node: &str, info: &NodeInfo, channels: usize) -> Vec<String> {
+    let range =
+        if info.hash_range.is_empty() { "empty".to_owned() } else { info.hash_range.to_string() };
+    let numbers = [info.connections, info.records, info.bytes, channels as u64];
     let texts = [node.to_owned(), API_VERSION.to_owned(), range];
     texts.into_iter().chain(numbers.map(|number| number.to_string())).collect()
 }
 
-pub(crate) fn remove_channel(
+pub(crate) async fn remove_channel(
     session: &mut Session,
     args: &RemoveChannelArgs,
 ) -> Result<Exit, Failure> {
     let channel = &args.channel;
-    if !args.yes && !confirm(session, channel)? {
+    if !args.yes && !confirm(session, channel).await? {
         say("dht: nothing was removed");
         return Ok(Exit::No);
     }
-    session.ask_all(|node| node.remove_channel(channel));
+    let outcomes = session.client().remove_channel(channel).await;
+    session.answers(outcomes);
     session.finish()?;
     Ok(Exit::Done)
 }
 
 /// Asks the person at the terminal.
-fn confirm(session: &mut Session, channel: &ChannelName) -> Result<bool, Failure> {
+async fn confirm(session: &Session, channel: &ChannelName) -> Result<bool, Failure> {
     let stdin = std::io::stdin();
     if !stdin.is_terminal() {
         let text = format!("not asked to confirm the removal of {channel}: add --yes to remove it");
         return Err(Failure::Usage(text));
     }
-    let records = session.count_records(channel);
-    let records = records.map_or_else(String::new, |records| format!(" (records: {records})"));
-    let nodes: Vec<_> = session.nodes().iter().map(Node::address).collect();
+    let size = session.channel(channel).size().await;
+    let records =
+        size.map_or_else(|_| String::new(), |size| format!(" (records: {})", size.records));
+    let nodes = session.client().nodes();
+    let nodes: Vec<_> = nodes.iter().map(|node| node.address.to_string()).collect();
     let nodes = nodes.join(", ");
     let mut stderr = std::io::stderr();
     let _ = write!(stderr, "Remove channel {channel}{records} from {nodes}? [y/N] ");

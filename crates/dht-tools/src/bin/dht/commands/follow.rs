@@ -1,77 +1,71 @@
-//! What all nodes tell at once: a thread for each waits for its news, and they meet in one bounded
-//! queue, whose other end prints. A slow reader of the output thus slows the nodes' senders, and
-//! nothing piles up here.
+//! What all nodes tell at once, as it comes: how it is taken, and what is said of the nodes.
 
-use std::{
-    io::Write as _,
-    sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
-};
+use std::io::Write as _;
 
-use dht_client::Error;
+use dht_client::{MirrorEvent, NodeAddress};
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
-use crate::{
-    Output,
-    failure::{Failure, say},
-};
+use crate::{Output, failure::Failure};
 
-/// News that wait to be printed.
-const QUEUE_MAX: usize = 1024;
-
-/// Where a node's thread puts its news. An error: whoever prints has had enough.
-pub(super) type NewsTx<T> = SyncSender<Result<T, Error>>;
-
-/// The news of all nodes.
-pub(super) struct News<T> {
-    news_rx: Receiver<Result<T, Error>>,
-    failed: Vec<Error>,
+/// The next item; `None` at the end. Before it waits it flushes, so that a reader sees everything
+/// at once. A slow reader makes us slow, and us the nodes: nothing piles up here.
+pub(super) async fn next<S: Stream + Unpin>(
+    stream: &mut S,
+    out: &mut Output,
+) -> Result<Option<S::Item>, Failure> {
+    if let Some(item) = stream.next().now_or_never() {
+        return Ok(item);
+    }
+    out.flush()?;
+    Ok(stream.next().await)
 }
 
-impl<T: Send + 'static> News<T> {
-    /// Starts a thread for each node, in which `tell` passes on what it tells.
-    pub(super) fn of_all<N: Send + 'static>(
-        nodes: Vec<N>,
-        tell: impl Fn(N, &NewsTx<T>) -> Result<(), Error> + Clone + Send + 'static,
-    ) -> Self {
-        let (news_tx, news_rx) = sync_channel(QUEUE_MAX);
-        for node in nodes {
-            let (news_tx, tell) = (news_tx.clone(), tell.clone());
-            // Not joined: a node that says nothing more must not keep the program from ending.
-            std::thread::spawn(move || {
-                if let Err(error) = tell(node, &news_tx) {
-                    // If nobody is there any more, nobody needs to know.
-                    let _ = news_tx.send(Err(error));
-                }
-            });
-        }
-        Self { news_rx, failed: Vec::new() }
-    }
+/// What has become of a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct NodeNews {
+    /// The word for it in the output.
+    pub(super) kind: &'static str,
+    pub(super) node: Option<NodeAddress>,
+    /// Why, if there is a reason to tell.
+    pub(super) why: Option<String>,
+}
 
-    /// The next news; `None` once every node has come to an end. Failures of nodes are told on
-    /// standard error, while the others go on. Before it waits it flushes, so that a reader sees
-    /// everything at once.
-    pub(super) fn next(&mut self, out: &mut Output) -> Result<Option<T>, Failure> {
-        loop {
-            let item = match self.news_rx.try_recv() {
-                Ok(item) => Some(item),
-                Err(TryRecvError::Disconnected) => None,
-                Err(TryRecvError::Empty) => {
-                    out.flush()?;
-                    self.news_rx.recv().ok()
-                }
-            };
-            match item {
-                None => return Ok(None),
-                Some(Ok(news)) => return Ok(Some(news)),
-                Some(Err(error)) => {
-                    say(&format!("dht: {error}"));
-                    self.failed.push(error);
-                }
+impl NodeNews {
+    /// What an event says of a node; `None` if it is of a record.
+    pub(super) fn of(event: &MirrorEvent) -> Option<Self> {
+        let (kind, node, why) = match event {
+            MirrorEvent::UpdatesLost(node) => ("updates-lost", Some(node), None),
+            MirrorEvent::ChannelRemoved(node) => ("channel-removed", Some(node), None),
+            MirrorEvent::NodeBack(node) => ("node-back", Some(node), None),
+            MirrorEvent::NodeLost(error) => {
+                ("node-lost", error.node.as_ref(), Some(error.kind.to_string()))
             }
-        }
+            MirrorEvent::NodeFailed(error) => {
+                ("node-failed", error.node.as_ref(), Some(error.kind.to_string()))
+            }
+            MirrorEvent::Started
+            | MirrorEvent::Updated(..)
+            | MirrorEvent::Refreshed(..)
+            | MirrorEvent::Deleted(_) => return None,
+        };
+        Some(Self { kind, node: node.cloned(), why })
     }
 
-    /// Fails if any node did.
-    pub(super) fn finish(self) -> Result<(), Failure> {
-        if self.failed.is_empty() { Ok(()) } else { Err(Failure::several(self.failed)) }
+    /// The node as text.
+    pub(super) fn node(&self) -> String {
+        self.node.as_ref().map_or_else(|| "?".to_owned(), ToString::to_string)
+    }
+
+    /// A sentence for people.
+    pub(super) fn sentence(&self) -> String {
+        let node = self.node();
+        match (self.kind, &self.why) {
+            ("updates-lost", _) => format!("node {node}: its queue was full, changes were lost"),
+            ("channel-removed", _) => format!("node {node}: the channel was removed"),
+            ("node-back", _) => format!("node {node} is back; what changed meanwhile is not told"),
+            ("node-lost", Some(why)) => format!("node {node}: {why}; waiting for it"),
+            (_, Some(why)) => format!("node {node}: {why}; given up"),
+            (kind, None) => format!("node {node}: {kind}"),
+        }
     }
 }

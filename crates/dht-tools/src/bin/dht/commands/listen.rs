@@ -2,16 +2,9 @@
 
 use std::io::Write as _;
 
-use dht_client::{
-    Error,
-    blocking::{
-        legacy::{Change, Connection as LegacyConnection},
-        neo::{Connection as NeoConnection, MirrorEvent, MirrorOptions},
-    },
-};
-use dht_types::ChannelName;
+use dht_client::MirrorEvent;
 
-use super::follow::{News, NewsTx};
+use super::follow::{NodeNews, next};
 use crate::{
     Output,
     args::ListenArgs,
@@ -20,72 +13,37 @@ use crate::{
     session::Session,
 };
 
-pub(crate) fn listen(
+/// Neo has no Listen: of what a Mirror without refreshes tells, the puts are what that would tell.
+pub(crate) async fn listen(
     session: &mut Session,
     args: &ListenArgs,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
-    let channel = args.channel.clone();
-    let changes = match session {
-        Session::Legacy(session) => {
-            News::of_all(session.new_connections(), move |node, tx| listen_to(node, &channel, tx))
-        }
-        Session::Neo(session) => {
-            News::of_all(session.new_connections(), move |node, tx| mirror_puts(node, &channel, tx))
-        }
-    };
-    print(changes, args, out)
-}
-
-fn listen_to(
-    mut node: LegacyConnection,
-    channel: &ChannelName,
-    change_tx: &NewsTx<Change>,
-) -> Result<(), Error> {
-    for change in node.listen(channel)? {
-        if change_tx.send(Ok(change?)).is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Neo has no Listen: of what a Mirror without refreshes tells, the puts are what that would tell.
-fn mirror_puts(
-    mut node: NeoConnection,
-    channel: &ChannelName,
-    change_tx: &NewsTx<Change>,
-) -> Result<(), Error> {
-    let address = node.node().clone();
-    let options = MirrorOptions { initial_refresh: false, periodic_refresh_s: 0 };
-    for event in node.mirror(channel, options)? {
-        let change = match event? {
-            MirrorEvent::Updated(key, value) => Change { key, value: Some(value) },
-            MirrorEvent::UpdatesLost => {
-                say(&format!("dht: node {address}: its queue was full, changes were lost"));
-                continue;
-            }
-            MirrorEvent::Refreshed(..) | MirrorEvent::Deleted(_) | MirrorEvent::ChannelRemoved => {
-                continue;
-            }
-        };
-        if change_tx.send(Ok(change)).is_err() {
-            break;
-        }
-    }
-    Ok(())
-}
-
-fn print(mut changes: News<Change>, args: &ListenArgs, out: &mut Output) -> Result<Exit, Failure> {
+    let mut events = session.channel(&args.channel).listen();
     let format = args.form.or(Format::Text);
     let mut left = args.count.unwrap_or(u64::MAX);
     while left > 0 {
-        let Some(Change { key, value }) = changes.next(out)? else { break };
+        let Some(event) = next(&mut events, out).await? else { break };
+        if let Some(news) = NodeNews::of(&event)
+            && !matches!(event, MirrorEvent::ChannelRemoved(_))
+        {
+            say(&format!("dht: {}", news.sentence()));
+        }
+        let (key, value) = match event {
+            MirrorEvent::Updated(key, value) => (key, Some(value)),
+            // Of the legacy protocol: put, and gone before the node could send it.
+            MirrorEvent::Deleted(key) if !session.client().is_neo() => (key, None),
+            MirrorEvent::NodeFailed(error) => {
+                session.fail(error);
+                continue;
+            }
+            _ => continue,
+        };
         write_record(out, format, key, value.as_deref())?;
         left -= 1;
     }
     out.flush()?;
-    changes.finish()?;
+    session.finish()?;
     if left > 0 {
         say(&format!("dht: channel {} was removed", args.channel));
     }

@@ -9,6 +9,7 @@ mod record;
 mod ring;
 mod scan;
 mod update;
+mod watch;
 
 pub(crate) use channels::{channels, info, remove_channel, sizes};
 pub(crate) use instances::{InstancesArgs, instances};
@@ -18,6 +19,7 @@ pub(crate) use record::{exists, get, put, remove};
 pub(crate) use ring::ring;
 pub(crate) use scan::{keys, scan};
 pub(crate) use update::update;
+pub(crate) use watch::{colors_allowed, watch};
 
 use std::{io::Write as _, path::Path};
 

@@ -14,10 +14,11 @@ use crate::{
     session::Session,
 };
 
-pub(crate) fn put(session: &mut Session, args: &PutArgs) -> Result<Exit, Failure> {
+pub(crate) async fn put(session: &mut Session, args: &PutArgs) -> Result<Exit, Failure> {
     let value = value_of(args.value.as_deref(), args.file.as_deref())?;
     let KeyArgs { channel, key } = &args.place;
-    session.put(channel, *key, &value)?;
+    let channel = session.channel(channel);
+    session.ask(channel.put(*key, &value)).await?;
     Ok(Exit::Done)
 }
 
@@ -39,13 +40,14 @@ fn cannot_read(path: &Path, error: std::io::Error) -> Failure {
     Failure::Input { path: PathBuf::from(path), error }
 }
 
-pub(crate) fn get(
+pub(crate) async fn get(
     session: &mut Session,
     args: &GetArgs,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
     let KeyArgs { channel, key } = &args.place;
-    let Some(value) = session.get(channel, *key)? else {
+    let records = session.channel(channel);
+    let Some(value) = session.ask(records.get(*key)).await? else {
         say(&format!("dht: no record {key} in channel {channel}"));
         return Ok(Exit::No);
     };
@@ -54,13 +56,14 @@ pub(crate) fn get(
     Ok(Exit::Done)
 }
 
-pub(crate) fn exists(
+pub(crate) async fn exists(
     session: &mut Session,
     args: &ExistsArgs,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
     let KeyArgs { channel, key } = &args.place;
-    let exists = session.exists(channel, *key)?;
+    let channel = session.channel(channel);
+    let exists = session.ask(channel.exists(*key)).await?;
     if !args.quiet {
         writeln!(out, "{exists}")?;
         out.flush()?;
@@ -68,7 +71,8 @@ pub(crate) fn exists(
     Ok(if exists { Exit::Done } else { Exit::No })
 }
 
-pub(crate) fn remove(session: &mut Session, args: &KeyArgs) -> Result<Exit, Failure> {
-    session.remove(&args.channel, args.key)?;
+pub(crate) async fn remove(session: &mut Session, args: &KeyArgs) -> Result<Exit, Failure> {
+    let channel = session.channel(&args.channel);
+    session.ask(channel.remove(args.key)).await?;
     Ok(Exit::Done)
 }

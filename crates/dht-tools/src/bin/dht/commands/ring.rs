@@ -7,15 +7,14 @@
 
 use std::io::Write as _;
 
-use dht_client::{Error, blocking::legacy::Connection};
-use dht_protocol::legacy::requests::{GetResponsibleRange, GetSize};
+use dht_client::{NodeAddress, NodeInfo};
 use dht_types::HashRange;
 use serde_json::json;
 
 use crate::{
     Output,
     failure::{Exit, Failure},
-    session::LegacySession,
+    session::Session,
     table::write_table,
 };
 
@@ -37,11 +36,9 @@ struct Holding {
 }
 
 impl Holding {
-    fn ask(node: &mut Connection) -> Result<Self, Error> {
-        let size = node.call(&GetSize)?;
-        let range = node.call(&GetResponsibleRange)?;
-        let (records, bytes) = (size.records, size.bytes);
-        Ok(Self { node: node.node().to_string(), range, records, bytes })
+    fn new(node: &NodeAddress, info: &NodeInfo) -> Self {
+        let NodeInfo { hash_range: range, records, bytes, .. } = *info;
+        Self { node: node.to_string(), range, records, bytes }
     }
 
     /// Its part of the hash space, in percent.
@@ -54,19 +51,14 @@ impl Holding {
     }
 }
 
-pub(crate) fn ring(
-    session: &mut LegacySession,
+pub(crate) async fn ring(
+    session: &mut Session,
     json: bool,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
-    let (mut holdings, mut failed) = (Vec::new(), Vec::new());
-    for node in session.nodes() {
-        match Holding::ask(node) {
-            Ok(holding) => holdings.push(holding),
-            Err(error) => failed.push(error),
-        }
-    }
-    failed.into_iter().for_each(|error| session.fail(error));
+    let infos = session.client().info_by_node().await;
+    let infos = session.answers(infos);
+    let mut holdings: Vec<_> = infos.iter().map(|(node, info)| Holding::new(node, info)).collect();
     holdings.sort_by_key(|holding| holding.range.min());
     if json {
         for Holding { node, range, records, bytes } in &holdings {

@@ -6,13 +6,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-use dht_client::blocking::neo::{Decision, UpdateOutcome};
+use dht_client::{Change as Decision, Error, ErrorKind, Limits, Updated};
 
 use super::record::value_of;
 use crate::{
     args::{KeyArgs, UpdateArgs},
     failure::{Exit, Failure, say},
-    session::NeoSession,
+    session::Access,
 };
 
 /// What is to become of the record.
@@ -27,32 +27,35 @@ enum Change {
     Remove,
 }
 
-pub(crate) fn update(session: &mut NeoSession, args: &UpdateArgs) -> Result<Exit, Failure> {
+pub(crate) async fn update(access: &Access, args: &UpdateArgs) -> Result<Exit, Failure> {
+    let limits = Limits { update_retries_max: args.retries, ..access.limits() };
+    let mut session = access.open_neo("update", limits).await?;
     let KeyArgs { channel, key } = &args.place;
     let change = Change::of(args)?;
-    for _ in 0..=args.retries {
-        let mut failure = None;
-        let outcome = session.update(channel, *key, |value| {
-            change.decide(value).unwrap_or_else(|refused| {
-                failure = Some(refused);
-                Decision::Leave
-            })
-        })?;
-        match (failure, outcome) {
-            (Some(failure), _) => return Err(failure),
-            (None, UpdateOutcome::Done) => return Ok(Exit::Done),
-            (None, UpdateOutcome::NoRecord) => {
-                say(&format!("dht: no record {key} in channel {channel}"));
-                return Ok(Exit::No);
-            }
-            (None, UpdateOutcome::Conflict) => {}
+    let mut failure = None;
+    let records = session.channel(channel);
+    let updating = records.update(*key, |value| {
+        change.decide(value).unwrap_or_else(|refused| {
+            failure = Some(refused);
+            Decision::Keep
+        })
+    });
+    let updated = session.ask(updating).await;
+    match (failure, updated) {
+        (Some(failure), _) => Err(failure),
+        (None, Ok(Updated::Written | Updated::Removed | Updated::Kept)) => Ok(Exit::Done),
+        (None, Ok(Updated::NoRecord)) => {
+            say(&format!("dht: no record {key} in channel {channel}"));
+            Ok(Exit::No)
         }
+        (None, Err(Failure::Request(Error { kind: ErrorKind::Conflict(tries), .. }))) => {
+            Err(Failure::Conflict(format!(
+                "record {key} in channel {channel} was changed by somebody else while it was \
+                 updated; tries: {tries}"
+            )))
+        }
+        (None, Err(failure)) => Err(failure),
     }
-    let tries = u64::from(args.retries) + 1;
-    Err(Failure::Conflict(format!(
-        "record {key} in channel {channel} was changed by somebody else while it was updated; \
-         tries: {tries}"
-    )))
 }
 
 impl Change {
@@ -72,8 +75,8 @@ impl Change {
             Self::Value { expected: Some(expected), .. } if expected.as_encoded_bytes() != old => {
                 Err(Failure::Conflict("the record is not what --expect says".to_owned()))
             }
-            Self::Value { value, .. } => Ok(Decision::Write(value.clone())),
-            Self::Exec(command) => exec(command, old).map(Decision::Write),
+            Self::Value { value, .. } => Ok(Decision::Write(value.clone().into())),
+            Self::Exec(command) => exec(command, old).map(Decision::from),
             Self::Remove => Ok(Decision::Remove),
         }
     }
@@ -136,7 +139,7 @@ mod tests {
     fn an_unexpected_value_is_a_conflict() {
         let value = b"new".to_vec();
         let change = Change::Value { value, expected: Some("old".into()) };
-        assert_eq!(change.decide(b"old").ok(), Some(Decision::Write(b"new".to_vec())));
+        assert_eq!(change.decide(b"old").ok(), Some(Decision::from(b"new".to_vec())));
         assert!(matches!(change.decide(b"other"), Err(Failure::Conflict(_))));
     }
 }

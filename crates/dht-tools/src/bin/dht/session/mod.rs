@@ -2,33 +2,27 @@
 //!
 //! ```text
 //! Access     what the options and the environment say: nodes, credentials, time limit
-//! > Session    either of the two, for the verbs that both protocols have
-//!   > Node       one node of it, for what is asked node by node
-//!   LegacySession, NeoSession     the nodes that have passed the handshake
+//! > Session    a client whose nodes have answered, and those that have not
 //! ```
 //!
 //! With credentials everything goes over neo that neo has a request for; the ports given are neo
 //! ports then, and the legacy port of the same node is [`NEO_PORT_OFFSET`] below.
 
-mod legacy;
-mod neo;
-mod node;
+mod target;
 
-use std::{ffi::OsString, path::PathBuf, sync::Arc};
+use std::{ffi::OsString, future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use dht_client::{
-    ClientCredentials, Error, NodeAddress, NodesFile,
-    blocking::{Timeouts, Warning},
+    Channel, Client, ClientCredentials, Error, ErrorKind, Limits, NodeAddress, Outcomes,
 };
-use dht_types::{ChannelName, Key};
+use dht_types::ChannelName;
+use futures_util::StreamExt as _;
 
 use crate::{
     args::TargetArgs,
     failure::{Failure, say},
 };
-pub(crate) use legacy::LegacySession;
-pub(crate) use neo::NeoSession;
-pub(crate) use node::Node;
+use target::Target;
 
 /// Where a node listens for legacy clients if nothing else is said.
 const LEGACY_NODE: &str = "127.0.0.1:10000";
@@ -37,58 +31,14 @@ const NEO_NODE: &str = "127.0.0.1:10100";
 /// Between the legacy port of a node and its neo port. Source: spec `protocol-neo` 1.
 const NEO_PORT_OFFSET: u16 = 100;
 
-/// One node, or a cluster.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Target {
-    /// This node gets every request, whatever its range.
-    Node(NodeAddress),
-    /// A nodes file: each key goes to its node.
-    Nodes(PathBuf),
-}
-
-impl Target {
-    /// `--node` or `--nodes`; else DHT_NODES or DHT_NODE from the environment (the file first);
-    /// else `default`.
-    fn resolve(
-        args: &TargetArgs,
-        env: impl Fn(&str) -> Option<OsString>,
-        default: &str,
-    ) -> Result<Self, Failure> {
-        match (&args.node, &args.nodes) {
-            (Some(_), Some(_)) => {
-                Err(Failure::Usage("--node and --nodes do not go together".to_owned()))
-            }
-            (Some(node), None) => Ok(Self::Node(node.clone())),
-            (None, Some(file)) => Ok(Self::Nodes(file.clone())),
-            (None, None) => match (env("DHT_NODES"), env("DHT_NODE")) {
-                (Some(file), _) => Ok(Self::Nodes(file.into())),
-                (None, Some(node)) => Self::parse_env(&node.to_string_lossy()),
-                (None, None) => Self::parse_env(default),
-            },
-        }
-    }
-
-    fn parse_env(node: &str) -> Result<Self, Failure> {
-        let refused = |error| Failure::Usage(format!("DHT_NODE is {node:?}: {error}"));
-        node.parse().map(Self::Node).map_err(refused)
-    }
-}
-
-/// The nodes of a [`Target`].
-#[derive(Debug)]
-pub(crate) struct Nodes {
-    addresses: Vec<NodeAddress>,
-    /// Only one node was named: it is asked for every key, and its range need not be everything.
-    single: bool,
-}
-
 /// Which nodes, as whom, and how long to wait for them.
 #[derive(Debug)]
 pub(crate) struct Access {
     target: Target,
     /// With these neo is spoken, and the ports of `target` are neo ports.
-    auth: Option<Arc<ClientCredentials>>,
-    timeouts: Timeouts,
+    auth: Option<ClientCredentials>,
+    /// `None`: for ever.
+    timeout: Option<Duration>,
 }
 
 impl Access {
@@ -99,53 +49,72 @@ impl Access {
     ) -> Result<Self, Failure> {
         let env = |name: &str| env(name).filter(|value| !value.is_empty());
         let file = args.auth.clone().or_else(|| env("DHT_AUTH").map(PathBuf::from));
-        let auth = file.map(|file| ClientCredentials::read(&file).map(Arc::new)).transpose()?;
+        let auth = file.map(|file| ClientCredentials::read(&file)).transpose()?;
         let default = if auth.is_some() { NEO_NODE } else { LEGACY_NODE };
         let target = Target::resolve(args, env, default)?;
-        let timeouts = Timeouts { connect: Some(args.timeout), io: Some(args.timeout) };
-        Ok(Self { target, auth, timeouts })
+        let timeout = Some(args.timeout).filter(|limit| !limit.is_zero());
+        Ok(Self { target, auth, timeout })
     }
 
-    /// For verbs that both protocols have.
-    pub(crate) fn open(&self) -> Result<Session, Failure> {
-        match &self.auth {
-            None => LegacySession::open(&self.nodes()?, self.timeouts).map(Session::Legacy),
-            Some(credentials) => {
-                NeoSession::open(&self.nodes()?, credentials, self.timeouts).map(Session::Neo)
-            }
+    /// How long to wait for an answer; `None`: for ever.
+    pub(crate) const fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// What `--timeout` makes of the client's limits.
+    pub(crate) fn limits(&self) -> Limits {
+        Limits {
+            connect_timeout: self.timeout,
+            request_timeout: self.timeout,
+            stream_patience: self.timeout,
+            ..Limits::default()
         }
     }
 
-    /// For verbs that the legacy protocol alone has.
-    pub(crate) fn open_legacy(&self) -> Result<LegacySession, Failure> {
-        LegacySession::open(&self.legacy_nodes()?, self.timeouts)
+    /// By the protocol that is spoken by default.
+    pub(crate) async fn open(&self) -> Result<Session, Failure> {
+        self.open_with(self.limits()).await
+    }
+
+    /// The same with other limits.
+    pub(crate) async fn open_with(&self, limits: Limits) -> Result<Session, Failure> {
+        let (nodes, single) = self.target.nodes()?;
+        Session::open(nodes, single, self.auth.clone(), limits).await
+    }
+
+    /// For verbs that follow what happens: nodes that are away are waited for, and told.
+    pub(crate) async fn follow(&self) -> Result<Session, Failure> {
+        let (nodes, single) = self.target.nodes()?;
+        let client = connect(&nodes, self.auth.as_ref(), &self.limits()).await?;
+        let (ready, away) = ready_or_failed(&client, &self.limits());
+        if ready.is_empty() {
+            return Err(Failure::Nodes(away));
+        }
+        away.iter().for_each(|error| say(&format!("dht: {error}; waiting for it")));
+        Ok(Session { client, single, failed: Vec::new() })
+    }
+
+    /// For verbs that the legacy protocol alone has: the legacy ports of the same nodes.
+    pub(crate) async fn open_legacy(&self) -> Result<Session, Failure> {
+        let single = self.target.nodes()?.1;
+        Session::open(self.legacy_nodes()?, single, None, self.limits()).await
     }
 
     /// For a verb that the neo protocol alone has.
-    pub(crate) fn open_neo(&self, verb: &str) -> Result<NeoSession, Failure> {
+    pub(crate) async fn open_neo(&self, verb: &str, limits: Limits) -> Result<Session, Failure> {
         match &self.auth {
-            Some(credentials) => NeoSession::open(&self.nodes()?, credentials, self.timeouts),
+            Some(_) => self.open_with(limits).await,
             None => Err(Failure::Usage(format!(
                 "{verb} needs --auth FILE (or DHT_AUTH): the legacy protocol has no such request"
             ))),
         }
     }
 
-    /// The ports are those of the protocol that is spoken by default.
-    fn nodes(&self) -> Result<Nodes, Failure> {
-        Ok(match &self.target {
-            Target::Node(node) => Nodes { addresses: vec![node.clone()], single: true },
-            Target::Nodes(file) => {
-                Nodes { addresses: NodesFile::read(file)?.nodes().to_vec(), single: false }
-            }
-        })
-    }
-
-    /// The same nodes by their legacy ports.
-    fn legacy_nodes(&self) -> Result<Nodes, Failure> {
-        let mut nodes = self.nodes()?;
+    /// The legacy ports of all nodes.
+    pub(crate) fn legacy_nodes(&self) -> Result<Vec<NodeAddress>, Failure> {
+        let (mut nodes, _) = self.target.nodes()?;
         if self.auth.is_some() {
-            for node in &mut nodes.addresses {
+            for node in &mut nodes {
                 let port = node.port.checked_sub(NEO_PORT_OFFSET).filter(|port| *port > 0);
                 node.port = port.ok_or_else(|| {
                     let text = "with --auth ports are neo ports, 100 above legacy ports; this is \
@@ -158,184 +127,142 @@ impl Access {
     }
 }
 
-/// What the handshake found: nodes that failed are returned, all else is told at once.
-fn failed_nodes(warnings: Vec<Warning>, single: bool) -> Vec<Error> {
-    let mut failed = Vec::new();
-    for warning in warnings {
-        match warning {
-            Warning::Failed(error) => failed.push(error),
-            Warning::Ranges(_) if single => {}
-            Warning::Ranges(warning) => say(&format!("dht: warning: {warning}")),
-        }
-    }
-    failed
-}
-
-/// The nodes of a command that either protocol has.
+/// A client whose nodes have answered, and what has become of the others.
 #[derive(Debug)]
-pub(crate) enum Session {
-    Legacy(LegacySession),
-    Neo(NeoSession),
+pub(crate) struct Session {
+    client: Client,
+    /// Only one node was named: its range need not be everything.
+    single: bool,
+    /// What failed at nodes that a command for all nodes should have asked.
+    failed: Vec<Arc<Error>>,
 }
 
 impl Session {
-    /// A record's value; `None` if there is no record.
-    pub(crate) fn get(
+    /// Connects to all nodes. Fails only if none can be used; those that cannot are left out.
+    async fn open(
+        nodes: Vec<NodeAddress>,
+        single: bool,
+        auth: Option<ClientCredentials>,
+        limits: Limits,
+    ) -> Result<Self, Failure> {
+        let client = connect(&nodes, auth.as_ref(), &limits).await?;
+        let (ready, failed) = ready_or_failed(&client, &limits);
+        if ready.is_empty() {
+            return Err(Failure::Nodes(failed));
+        }
+        // A command waits for nobody who is known to be away: without him it is anew, and quick.
+        let client = match failed.is_empty() {
+            true => client,
+            false => {
+                client.shut_down();
+                connect(&ready, auth.as_ref(), &limits).await?
+            }
+        };
+        if !single {
+            let warnings = client.check_ranges().warnings;
+            warnings.iter().for_each(|warning| say(&format!("dht: warning: {warning}")));
+        }
+        Ok(Self { client, single, failed })
+    }
+
+    /// The client beneath.
+    pub(crate) const fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// A channel of it.
+    pub(crate) fn channel(&self, name: &ChannelName) -> Channel {
+        self.client.channel(name).expect("a name that was parsed")
+    }
+
+    /// The result of a request for one key. That a key has no node is explained by the nodes that
+    /// failed before.
+    pub(crate) async fn ask<T>(
         &mut self,
-        channel: &ChannelName,
-        key: Key,
-    ) -> Result<Option<Vec<u8>>, Failure> {
-        match self {
-            Self::Legacy(session) => Ok(session.node_for(key)?.get(channel, key)?),
-            Self::Neo(session) => session.get(channel, key),
-        }
+        request: impl Future<Output = Result<T, Error>>,
+    ) -> Result<T, Failure> {
+        request.await.map_err(|error| match error.kind {
+            ErrorKind::NoNode(key) if self.single => {
+                let node = self.client.nodes().swap_remove(0).address;
+                Failure::Elsewhere { node, key }
+            }
+            ErrorKind::NoNode(_) if !self.failed.is_empty() => {
+                let mut errors = std::mem::take(&mut self.failed);
+                errors.push(Arc::new(error));
+                Failure::Nodes(errors)
+            }
+            _ => Failure::Request(error),
+        })
     }
 
-    /// Whether there is a record.
-    pub(crate) fn exists(&mut self, channel: &ChannelName, key: Key) -> Result<bool, Failure> {
-        match self {
-            Self::Legacy(session) => Ok(session.node_for(key)?.exists(channel, key)?),
-            Self::Neo(session) => session.exists(channel, key),
-        }
-    }
-
-    /// Stores a record.
-    pub(crate) fn put(
-        &mut self,
-        channel: &ChannelName,
-        key: Key,
-        value: &[u8],
-    ) -> Result<(), Failure> {
-        match self {
-            Self::Legacy(session) => Ok(session.node_for(key)?.put(channel, key, value)?),
-            Self::Neo(session) => session.put(channel, key, value),
-        }
-    }
-
-    /// Takes a record away. Legacy nodes do not tell whether there was one.
-    pub(crate) fn remove(&mut self, channel: &ChannelName, key: Key) -> Result<(), Failure> {
-        match self {
-            Self::Legacy(session) => Ok(session.node_for(key)?.remove(channel, key)?),
-            Self::Neo(session) => session.remove(channel, key).map(drop),
-        }
-    }
-
-    /// Every node that passed the handshake.
-    pub(crate) fn nodes(&mut self) -> Vec<Node<'_>> {
-        match self {
-            Self::Legacy(session) => session.nodes().map(Node::Legacy).collect(),
-            Self::Neo(session) => session.nodes().map(Node::Neo).collect(),
-        }
-    }
-
-    /// Asks every node; what failed is kept for [`Self::finish`].
-    pub(crate) fn ask_all<T>(
-        &mut self,
-        mut ask: impl FnMut(&mut Node<'_>) -> Result<T, Error>,
-    ) -> Vec<T> {
-        let (mut answers, mut failed) = (Vec::new(), Vec::new());
-        for mut node in self.nodes() {
-            match ask(&mut node) {
-                Ok(answer) => answers.push(answer),
-                Err(error) => failed.push(error),
+    /// The answers of all nodes; what failed is kept for [`Self::finish`].
+    pub(crate) fn answers<T>(&mut self, outcomes: Outcomes<T>) -> Vec<(NodeAddress, T)> {
+        let mut answers = Vec::new();
+        for (node, outcome) in outcomes {
+            match outcome {
+                Ok(answer) => answers.push((node, answer)),
+                Err(error) => self.fail(error),
             }
         }
-        failed.into_iter().for_each(|error| self.fail(error));
         answers
     }
 
     /// Keeps a failure of one node for [`Self::finish`], while the others are still asked.
     pub(crate) fn fail(&mut self, error: Error) {
-        match self {
-            Self::Legacy(session) => session.fail(error),
-            Self::Neo(session) => session.failed.push(error),
-        }
+        self.failed.push(Arc::new(error));
     }
 
     /// Fails if any node failed that a command for all nodes should have asked.
     pub(crate) fn finish(&mut self) -> Result<(), Failure> {
-        match self {
-            Self::Legacy(session) => session.finish(),
-            Self::Neo(session) => match std::mem::take(&mut session.failed) {
-                none if none.is_empty() => Ok(()),
-                errors => Err(Failure::several(errors)),
-            },
-        }
-    }
-
-    /// Records of a channel over all nodes, as far as they tell; neo nodes do not.
-    pub(crate) fn count_records(&mut self, channel: &ChannelName) -> Option<u64> {
-        match self {
-            Self::Legacy(session) => session.count_records(channel),
-            Self::Neo(_) => None,
+        match std::mem::take(&mut self.failed) {
+            none if none.is_empty() => Ok(()),
+            errors => Err(Failure::Nodes(errors)),
         }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    fn resolve(node: Option<&str>, nodes: Option<&str>, env: [Option<&str>; 2]) -> Option<Target> {
-        let args = TargetArgs {
-            node: node.map(|node| node.parse().expect("an address")),
-            nodes: nodes.map(PathBuf::from),
-            auth: None,
-            timeout: Duration::ZERO,
-        };
-        let access = Access::resolve(&args, |name: &str| match name {
-            "DHT_NODE" => env[0].map(OsString::from),
-            "DHT_NODES" => env[1].map(OsString::from),
-            _ => None,
-        });
-        access.ok().map(|access| access.target)
+/// The nodes that can be used, and what is wrong with the others.
+fn ready_or_failed(client: &Client, limits: &Limits) -> (Vec<NodeAddress>, Vec<Arc<Error>>) {
+    let (mut ready, mut failed) = (Vec::new(), Vec::new());
+    for node in client.nodes() {
+        match (node.connected && node.hash_range.is_some(), node.last_error) {
+            (true, _) => ready.push(node.address),
+            (false, Some(error)) => failed.push(error),
+            (false, None) => failed.push(Arc::new(Error {
+                node: Some(node.address),
+                request: None,
+                kind: ErrorKind::ConnectTimedOut(limits.connect_timeout.unwrap_or_default()),
+            })),
+        }
     }
+    (ready, failed)
+}
 
-    #[test]
-    fn options_come_before_the_environment_and_that_before_the_default() {
-        let node = |text: &str| Some(Target::Node(text.parse().expect("an address")));
-        let nodes = |text: &str| Some(Target::Nodes(text.into()));
-        assert_eq!(resolve(None, None, [None, None]), node(LEGACY_NODE));
-        assert_eq!(resolve(None, None, [Some(""), Some("")]), node(LEGACY_NODE));
-        assert_eq!(resolve(None, None, [Some("e:1"), None]), node("e:1"));
-        assert_eq!(resolve(None, None, [Some("e:1"), Some("f")]), nodes("f"));
-        assert_eq!(resolve(Some("o:2"), None, [Some("e:1"), Some("f")]), node("o:2"));
-        assert_eq!(resolve(None, Some("g"), [Some("e:1"), Some("f")]), nodes("g"));
-        assert_eq!(resolve(Some("o:2"), Some("g"), [None, None]), None);
-        assert_eq!(resolve(None, None, [Some("no port"), None]), None);
+/// A client of which every node has answered, or has failed, or the time is over.
+async fn connect(
+    nodes: &[NodeAddress],
+    auth: Option<&ClientCredentials>,
+    limits: &Limits,
+) -> Result<Client, Failure> {
+    let builder = Client::builder().nodes(nodes.iter().map(ToString::to_string));
+    let builder = builder.limits(limits.clone());
+    let client = match auth {
+        Some(auth) => builder.credentials(auth.clone()),
+        None => builder,
+    };
+    let client = client.build()?;
+    let mut events = client.events();
+    let settled = || {
+        let nodes = client.nodes();
+        nodes
+            .iter()
+            .all(|node| node.connected && node.hash_range.is_some() || node.last_error.is_some())
+    };
+    let settling = async { while !settled() && events.next().await.is_some() {} };
+    match limits.connect_timeout {
+        // What is missing then is told by the nodes' states.
+        Some(limit) => drop(tokio::time::timeout(limit, settling).await),
+        None => settling.await,
     }
-
-    #[test]
-    fn with_credentials_the_neo_ports_are_the_ones_given() {
-        let folder = tempfile::tempdir().expect("a temporary folder");
-        let file = folder.path().join("credentials");
-        std::fs::write(&file, format!("admin:{}\n", "0".repeat(256))).expect("our folder");
-        let args = |node: Option<&str>, auth: Option<&PathBuf>| TargetArgs {
-            node: node.map(|node| node.parse().expect("an address")),
-            nodes: None,
-            auth: auth.cloned(),
-            timeout: Duration::ZERO,
-        };
-        let none = |_: &str| None;
-        let access = Access::resolve(&args(None, Some(&file)), none).expect("a good file");
-        assert_eq!(access.target, Target::Node(NEO_NODE.parse().expect("an address")));
-        let legacy = access.legacy_nodes().expect("100 below");
-        assert_eq!(legacy.addresses, [LEGACY_NODE.parse().expect("an address")]);
-        let from_env = |name: &str| (name == "DHT_AUTH").then(|| file.clone().into_os_string());
-        let access = Access::resolve(&args(Some("h:100"), None), from_env).expect("a good file");
-        assert!(access.auth.is_some());
-        assert!(access.legacy_nodes().is_err(), "there is no port 0");
-        let missing = folder.path().join("missing");
-        assert!(Access::resolve(&args(None, Some(&missing)), none).is_err());
-    }
-
-    #[test]
-    fn verbs_that_are_neo_alone_say_what_they_need() {
-        let args = TargetArgs { node: None, nodes: None, auth: None, timeout: Duration::ZERO };
-        let access = Access::resolve(&args, |_| None).expect("the default");
-        let failure = access.open_neo("mirror").expect_err("no credentials").to_string();
-        assert!(failure.contains("mirror needs --auth FILE"), "{failure}");
-    }
+    Ok(client)
 }

@@ -1,42 +1,50 @@
-//! The threads of a phase: each with connections of its own, all with one progress display.
+//! The workers of a phase: many at once, all with one client and one progress display.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
-    thread,
-};
+use std::cell::Cell;
 
-use crate::{failure::Failure, progress::Progress, session::LegacySession};
+use dht_client::{Channel, Client};
+use dht_types::ChannelName;
+use futures_util::future::join_all;
 
-/// Runs the same work on many threads. Every phase opens its connections anew.
+use super::plan::Place;
+use crate::{failure::Failure, progress::Progress};
+
+/// Does the same work many times at once.
 #[derive(Debug)]
 pub(super) struct Crew {
-    session: LegacySession,
+    channels: Vec<Channel>,
     workers: u64,
 }
 
-/// One thread of the crew, while a phase lasts.
+/// One of the crew, while a phase lasts.
 pub(super) struct Worker<'a> {
     /// Its number.
     pub(super) number: u64,
     /// How many there are.
     pub(super) workers: u64,
-    /// Its connections.
-    pub(super) session: LegacySession,
+    /// The channels, in the plan's order.
+    pub(super) channels: &'a [Channel],
     /// Counts what it did.
     pub(super) progress: &'a Progress,
-    failed: &'a AtomicBool,
+    failed: &'a Cell<bool>,
 }
 
 impl Worker<'_> {
     /// Whether another worker failed, so that there is no point in going on.
-    pub(super) fn is_called_off(&self) -> bool {
-        self.failed.load(Relaxed)
+    pub(super) const fn is_called_off(&self) -> bool {
+        self.failed.get()
+    }
+
+    /// The channel of a record.
+    pub(super) fn channel(&self, place: Place) -> &Channel {
+        &self.channels[place.channel]
     }
 }
 
 impl Crew {
-    pub(super) fn new(session: &LegacySession, workers: u64) -> Self {
-        Self { session: session.for_thread(), workers }
+    pub(super) fn new(client: &Client, channels: &[ChannelName], workers: u64) -> Self {
+        let channel = |name: &ChannelName| client.channel(name).expect("a name of the plan");
+        Self { channels: channels.iter().map(channel).collect(), workers }
     }
 
     /// How many workers there are.
@@ -44,32 +52,28 @@ impl Crew {
         self.workers
     }
 
-    /// Has `workers` threads do their part, and waits for all. The first failure is returned, and
-    /// makes the others stop early.
-    pub(super) fn work<T: Send>(
+    /// The channels, in the plan's order.
+    pub(super) fn channels(&self) -> &[Channel] {
+        &self.channels
+    }
+
+    /// Has `workers` do their part at the same time, and waits for all. The first failure is
+    /// returned, and makes the others stop early.
+    pub(super) async fn work<T>(
         &self,
         workers: u64,
         progress: &Progress,
-        part: impl Fn(&mut Worker<'_>) -> Result<T, Failure> + Sync,
+        part: impl AsyncFn(&Worker<'_>) -> Result<T, Failure>,
     ) -> Result<Vec<T>, Failure> {
-        let failed = AtomicBool::new(false);
-        let part = |number| {
-            let session = self.session.for_thread();
-            let mut worker = Worker { number, workers, session, progress, failed: &failed };
-            let result = part(&mut worker);
-            failed.fetch_or(result.is_err(), Relaxed);
+        let failed = Cell::new(false);
+        let (part, failed) = (&part, &failed);
+        let parts = (0..workers).map(|number| async move {
+            let channels = &self.channels[..];
+            let result = part(&Worker { number, workers, channels, progress, failed }).await;
+            failed.set(failed.get() || result.is_err());
             result
-        };
-        thread::scope(|scope| {
-            let part = &part;
-            let threads: Vec<_> =
-                (0..workers).map(|number| scope.spawn(move || part(number))).collect();
-            let results = threads.into_iter().map(|thread| match thread.join() {
-                Ok(result) => result,
-                Err(panic) => std::panic::resume_unwind(panic),
-            });
-            // All are joined before the first failure is looked at.
-            results.collect::<Vec<_>>().into_iter().collect()
-        })
+        });
+        // All have ended before the first failure is looked at.
+        join_all(parts).await.into_iter().collect()
     }
 }

@@ -17,12 +17,13 @@ mod plan;
 use std::io::Write as _;
 
 use clap::{Args, Subcommand};
+use dht_client::Limits;
 use dht_types::ChannelName;
 
 use crate::{
     Output,
     failure::{Exit, Failure, say},
-    session::LegacySession,
+    session::{Access, Session},
 };
 use check::Differences;
 use crew::Crew;
@@ -92,7 +93,7 @@ struct ShapeArgs {
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u64).range(1..=1000))]
     channels: u64,
-    /// Connections that work at the same time, each with a thread
+    /// Connections that work at the same time; over neo, requests on one connection
     #[arg(long, value_name = "N", default_value_t = 50,
           value_parser = clap::value_parser!(u64).range(1..=1000))]
     connections: u64,
@@ -104,49 +105,51 @@ struct ShapeArgs {
     prefix: ChannelName,
 }
 
-pub(crate) fn run(
-    session: &mut LegacySession,
+pub(crate) async fn run(
+    access: &Access,
     args: &WorkloadArgs,
     out: &mut Output,
 ) -> Result<Exit, Failure> {
     let (Phase::Run { shape, .. } | Phase::Verify { shape }) = &args.phase;
+    let connections = usize::try_from(shape.connections).unwrap_or(usize::MAX);
+    let limits = Limits { legacy_connections_max: connections, ..access.limits() };
+    let mut session = access.open_with(limits).await?;
     // A node that is left out would look like lost records.
     session.finish()?;
     let plan = Plan::new(shape.seed, shape.records, shape.channels, &shape.prefix)
         .map_err(|error| Failure::Usage(format!("--prefix: {error}")))?;
-    let crew = Crew::new(session, shape.connections);
+    let crew = Crew::new(session.client(), plan.channels(), shape.connections);
     let differences = Differences::default();
     let mut work = phases::Work { plan: &plan, crew: &crew, differences: &differences, out };
     match args.phase {
         Phase::Run { clear, scans, .. } => {
-            prepare(session, &plan, clear)?;
-            work.put()?;
-            work.get_first_values()?;
-            work.scan_while_writing(scans)?;
-            work.settle()?;
-            work.check(session)?;
+            prepare(&mut session, &plan, clear).await?;
+            work.put().await?;
+            work.get_first_values().await?;
+            work.scan_while_writing(scans).await?;
+            work.settle().await?;
+            work.check().await?;
         }
         Phase::Verify { .. } => {
-            work.check(session)?;
-            work.get_final_values()?;
+            work.check().await?;
+            work.get_final_values().await?;
         }
     }
     conclude(&differences, out)
 }
 
 /// The channels must be empty: a record of somebody else would look like a fault of the node.
-fn prepare(session: &mut LegacySession, plan: &Plan, clear: bool) -> Result<(), Failure> {
-    for channel in plan.channels() {
+async fn prepare(session: &mut Session, plan: &Plan, clear: bool) -> Result<(), Failure> {
+    for name in plan.channels() {
+        let channel = session.channel(name);
         if clear {
-            session.ask_all(&dht_protocol::legacy::requests::RemoveChannel { channel });
+            let outcomes = session.client().remove_channel(name).await;
+            session.answers(outcomes);
             session.finish()?;
         }
-        let request = dht_protocol::legacy::requests::GetChannelSize { channel };
-        let sizes = session.ask_all(&request);
-        session.finish()?;
-        if sizes.iter().any(|(_, size)| size.records > 0) {
+        if channel.size().await?.records > 0 {
             let text = format!(
-                "channel {channel} has records already: add --clear to remove it, or choose \
+                "channel {name} has records already: add --clear to remove it, or choose \
                  another --prefix"
             );
             return Err(Failure::Usage(text));
