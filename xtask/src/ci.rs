@@ -1,6 +1,6 @@
 //! `cargo xtask ci`: one step after the other, cheap ones first, the tests' own words last.
 
-use crate::tidy;
+use crate::{deb, tidy};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -65,6 +65,13 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
     execute(root, &DOC)?;
     execute(root, &TEST)?;
     execute(root, &TEST_EPOLL)?;
+    if deb::is_possible(root) {
+        timed("deb", "cargo xtask deb --check", || deb::run(root, &["--check"]))?;
+    } else {
+        println!(
+            "==> deb: skipped, it needs dpkg and cargo-deb (cargo install cargo-deb --locked)"
+        );
+    }
     println!("ci: all steps passed in {}", seconds(start.elapsed()));
     Ok(())
 }

@@ -5,6 +5,7 @@
 
 mod bench_peers;
 mod ci;
+mod deb;
 mod fuzz;
 mod tidy;
 
@@ -16,6 +17,7 @@ Usage: cargo xtask COMMAND
 
   ci                        everything the build server checks; stops at the first failure
   tidy                      crates' dependencies, sources, links in the documentation
+  deb [--check]             Debian packages, into target/debian; --check takes the tests' build
   bench-peers [OPTIONS]     our node beside redis, valkey and memcached; --help lists the options
   seeds                     writes the fuzzers' first inputs, made from testdata/
   fuzz SECONDS [TARGET...]  runs each fuzz target (or those named) that long; needs nightly Rust
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
     let root = root();
     let result = match words.as_slice() {
         ["ci"] => ci::run(&root),
+        ["deb", options @ ..] => deb::run(&root, options),
         ["bench-peers", options @ ..] => bench_peers::run(&root, options),
         ["tidy"] => tidy::run(&root),
         ["seeds"] => fuzz::write_seeds(&root),

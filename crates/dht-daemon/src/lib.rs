@@ -6,7 +6,7 @@
 //!     section     one section -> typed values; finds unknown keys; words every error
 //!       log       [LOG], [LOG.x]: loggers, appenders, layouts; backend of the `log` facade
 //!       stats     [STATS]: one line of name:value items every interval
-//! pid_lock  memory_lock  signals  command_socket: the rest of a daemon's life
+//! pid_lock  memory_lock  signals  command_socket  service_manager: the rest of a daemon's life
 //! ```
 //!
 //! Nothing here knows a wire protocol, a store, or the sections of one application. Parsers are
@@ -23,6 +23,7 @@ pub mod log;
 pub mod memory_lock;
 pub mod pid_lock;
 pub mod section;
+pub mod service_manager;
 pub mod signals;
 pub mod stats;
 

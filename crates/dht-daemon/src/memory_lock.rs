@@ -4,6 +4,7 @@
 
 use rustix::io::Errno;
 use rustix::mm::{MlockAllFlags, mlockall};
+use rustix::process::{Resource, geteuid, getrlimit};
 
 /// Memory could not be locked. Logged at level Fatal; the process ends with exit code 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +42,14 @@ pub fn lock_all() -> Result<(), MemoryLockError> {
         result => result,
     };
     result.map_err(|errno| MemoryLockError(Reason(errno)))
+}
+
+/// How many bytes this process may have at all once its memory is locked; `None`: any number. What
+/// exceeds it is refused, which a program meets in any place: a thread that does not start, say.
+#[must_use]
+pub fn limit() -> Option<u64> {
+    // root is not held to the limit, unless somebody took its capabilities away.
+    if geteuid().is_root() { None } else { getrlimit(Resource::Memlock).current }
 }
 
 #[cfg(test)]

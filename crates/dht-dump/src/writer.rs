@@ -14,7 +14,9 @@
 //! `<channel>.tcm` is a complete dump at every moment, if there was one before. Whatever fails
 //! before the rename, the temporary files are removed and nothing has changed. A manifest speaks of
 //! one file only (see `manifest`), so the order of the renames, and which of them survives a
-//! crash, do not matter. One that cannot be written does not keep the dump from its place.
+//! crash, do not matter. One that cannot be written does not keep the dump from its place, unless
+//! it has a position in the log: without it, nobody could tell of which of several channels of one
+//! name the dump is.
 //!
 //! Source: spec `node` 12.2, `file-formats` 2.
 
@@ -202,11 +204,16 @@ impl DumpWriter {
         let direct_was_refused = file.direct_was_refused();
         drop(file); // Closed before it gets its name, as everybody expects of a dump.
         let identity = temporary.check_length(totals.file_bytes())?;
+        let needs_manifest = self.log_position.is_some();
         let manifest = manifest_prefix.map(|prefix| {
             let manifest = Manifest::new(totals, checksums, identity, self.log_position);
             let text = manifest.to_text();
             TemporaryFile::write(&temporary.disk, folder_of(&target), &prefix, text.as_bytes())
         });
+        let manifest = match manifest {
+            Some(Err(error)) if needs_manifest => return Err(error),
+            manifest => manifest,
+        };
         let backup = with_suffix(&target, BACKUP_SUFFIX);
         let replaced = temporary.disk.open(if keep_backup { &backup } else { &target }).ok();
         let backup_has_manifest = keep_backup && has_manifest(&*temporary.disk, &target);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use dht_daemon::command_socket::{CommandSession, Commands};
 use dht_daemon::log::Logs;
+use dht_daemon::service_manager::ServiceManager;
 use dht_daemon::signals::{Signal, Signals};
 use dht_daemon::stats::{StatsConfig, StatsFile};
 use mio::net::{TcpListener, UnixListener, UnixStream};
@@ -70,6 +71,16 @@ pub(crate) struct Control<'a> {
     next_worker: usize,
     /// When to look for a stalled dump; never if there are none before the shutdown.
     next_look: Option<Instant>,
+    life_signs: Option<LifeSigns<'a>>,
+}
+
+/// A service manager that wants to know whether we live.
+struct LifeSigns<'a> {
+    manager: &'a mut ServiceManager,
+    period: Duration,
+    next: Instant,
+    /// A worker did not answer the last time, and the log has been told.
+    missing: bool,
 }
 
 /// A listening socket, and when to accept from it again without being told to.
@@ -134,7 +145,18 @@ impl<'a> Control<'a> {
             workers,
             next_worker: 0,
             next_look: None,
+            life_signs: None,
         })
+    }
+
+    /// From now on, the service manager is told every `period` that the node lives.
+    pub(crate) fn give_life_signs(
+        &mut self,
+        manager: &'a mut ServiceManager,
+        period: Duration,
+        now: Instant,
+    ) {
+        self.life_signs = Some(LifeSigns { manager, period, next: now + period, missing: false });
     }
 
     /// From now on, the log is told of dumps that are stalled.
@@ -149,7 +171,8 @@ impl<'a> Control<'a> {
         let mut next_stats = self.next_stats(StatsConfig::delay);
         loop {
             let accepts = self.listeners.iter().map(|listener| listener.accept_at);
-            let next = accepts.chain([next_stats, self.next_look]).flatten().min();
+            let life_sign = self.life_signs.as_ref().map(|signs| signs.next);
+            let next = accepts.chain([next_stats, self.next_look, life_sign]).flatten().min();
             let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -174,6 +197,11 @@ impl<'a> Control<'a> {
             if self.next_look.is_some_and(|at| at <= now) {
                 self.shared.dumps.look(now);
                 self.look_after_dumps(now);
+            }
+            if let Some(signs) = &mut self.life_signs
+                && signs.next <= now
+            {
+                signs.look(&self.workers, now);
             }
             if next_stats.is_some_and(|at| at <= now) {
                 self.write_stats(now);
@@ -293,6 +321,30 @@ impl<'a> Control<'a> {
         let commands = &mut self.command_sockets[session.commands].1;
         if !session.serve(commands) {
             self.sessions.remove(id);
+        }
+    }
+}
+
+impl LifeSigns<'_> {
+    /// The node lives if this thread is here and each worker has had a turn since the last look.
+    fn look(&mut self, workers: &[Arc<Mailbox>], now: Instant) {
+        self.next = now + self.period;
+        // All of them are asked, whatever the first ones say.
+        let lives: Vec<bool> = workers.iter().map(|worker| worker.take_life_sign()).collect();
+        match lives.iter().position(|lives| !lives) {
+            None => {
+                self.missing = false;
+                self.manager.alive();
+            }
+            Some(worker) => {
+                if !std::mem::replace(&mut self.missing, true) {
+                    let seconds = self.period.as_secs_f64();
+                    log::error!(
+                        "worker {worker} has not had a turn for {seconds:.1} s: the service \
+                         manager is not told that the node is alive"
+                    );
+                }
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What other threads leave for a worker: sockets to serve, connections to look after.
 
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::driver::ConnId;
@@ -19,6 +19,8 @@ pub(crate) struct Mailbox {
     asleep: AtomicBool,
     /// The generation of the hash range that the worker goes by.
     seen: AtomicU64,
+    /// The worker has begun a turn since it was last asked whether it lives.
+    turned: AtomicBool,
     mail: Mutex<Mail>,
 }
 
@@ -61,7 +63,8 @@ impl Mailbox {
         let (sockets, woken, removals) = (Vec::new(), Vec::new(), Vec::new());
         let mail = Mail { sockets, woken, removals, synced: false, stop: false };
         let (asleep, seen) = (AtomicBool::new(false), AtomicU64::new(0));
-        Self { waker, asleep, seen, mail: Mutex::new(mail) }
+        let turned = AtomicBool::new(true);
+        Self { waker, asleep, seen, turned, mail: Mutex::new(mail) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Mail> {
@@ -91,6 +94,13 @@ impl Mailbox {
     /// Records to be removed.
     pub(crate) fn leave_removal(&self, removal: Removal) {
         self.leave(|mail| mail.removals.push(removal));
+    }
+
+    /// Whether the worker has begun a turn since the last call; and asks it to begin another.
+    pub(crate) fn take_life_sign(&self) -> bool {
+        let lives = self.turned.swap(false, Relaxed);
+        self.nudge();
+        lives
     }
 
     /// There is something to see elsewhere.
@@ -133,8 +143,9 @@ impl Mailbox {
         may
     }
 
-    /// The worker is awake: nobody need wake it.
+    /// The worker begins a turn: nobody need wake it.
     pub(crate) fn awake(&self) {
         self.asleep.store(false, SeqCst);
+        self.turned.store(true, Relaxed);
     }
 }

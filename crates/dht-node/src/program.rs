@@ -13,6 +13,7 @@ use dht_daemon::command_socket::{BindError, CommandListener, Commands};
 use dht_daemon::log::{Level, LogFileError, Logs};
 use dht_daemon::memory_lock::{self, MemoryLockError};
 use dht_daemon::pid_lock::{PidLock, PidLockError};
+use dht_daemon::service_manager::ServiceManager;
 use dht_daemon::signals::Signals;
 use dht_daemon::stats::StatsFile;
 use dht_daemon::{App, OptionSpec, args, build_info, fatal};
@@ -31,7 +32,7 @@ use crate::driver::RECEIVE_BYTES;
 use crate::handlers::{MIRROR_CHANGES_MAX, MIRROR_EVENTS_MAX, PENDING_KEYS_MAX};
 use crate::node::{Node, StartError};
 use crate::session::OUTPUT_BYTES_HIGH;
-use crate::shared::Shared;
+use crate::shared::{Settings, Shared};
 use crate::stats::Stats;
 
 /// The log name of the program's own messages. Source: spec `node` 8.2.
@@ -166,8 +167,17 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
     }
     if config.options_memory.lock_memory {
         memory_lock::lock_all()?;
+        if let Some(bytes) = memory_lock::limit() {
+            log::warn!(
+                "Memory is locked, and RLIMIT_MEMLOCK allows {bytes} bytes of it: the node fails \
+                 when it needs more. Raise the limit (`ulimit -l unlimited`, \
+                 LimitMEMLOCK=infinity), or set [Options_Memory] lock_memory = false"
+            );
+        }
     }
 
+    let mut manager = ServiceManager::default();
+    manager.status(&format!("Loading {}", config.server.data_dir.display()));
     let credentials = credentials::at_start(options.config.is_some(), config.server.address)?;
     let accept_damaged = options.is_set(ACCEPT_DAMAGED);
     let clocks = (now as Clock, unix_time as UnixTime);
@@ -198,6 +208,10 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
         control.look_after_dumps(now());
     }
     log::info!(target: MAIN_LOG, "Starting event loop");
+    manager.ready(&serving(&node.shared.settings));
+    if let Some(period) = ServiceManager::life_sign_period() {
+        control.give_life_signs(&mut manager, period, now());
+    }
     if options.config.is_none() {
         announce(&node, config);
     }
@@ -205,6 +219,7 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
     if let Some(admin) = &admin {
         admin.stops();
     }
+    manager.stopping("Dumping all channels");
     let ended = shut_down(&mut node);
     log::info!(target: MAIN_LOG, "Event loop exited");
     ran?;
@@ -219,6 +234,12 @@ fn raise_descriptor_limit() {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         log::warn!("cannot raise the limit of open files: {error}");
     }
+}
+
+/// What a service manager shows of a node that serves.
+fn serving(settings: &Settings) -> String {
+    let Settings { address, port, neo_port, .. } = settings;
+    format!("Serving on {address}:{port} (legacy protocol) and {address}:{neo_port} (neo)")
 }
 
 /// One line each on what somebody who started the node without a configuration wants to know.

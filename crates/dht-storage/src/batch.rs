@@ -18,14 +18,15 @@
 
 use std::sync::MutexGuard;
 
+use arrayvec::ArrayVec;
 use dht_types::Key;
 
 use crate::{
     channel::{Change, Channel, PutError},
-    heap::SlotRef,
     mix::Place,
+    record,
     shard::{Shard, Shards},
-    table::IndexLine,
+    table::{Guess, IndexLine},
 };
 
 /// Keys that are looked up together: about as many misses as a processor keeps in flight, few
@@ -36,19 +37,37 @@ pub(crate) const BATCH: usize = 16;
 /// Marks a key whose shard is not locked.
 const NOT_LOCKED: u8 = u8::MAX;
 
-/// Keys of one batch, and the locks of their shards.
-struct Batch<'a> {
-    keys: &'a [(&'a Channel, Key)],
-    places: [Place; BATCH],
-    guards: [Option<MutexGuard<'a, Shard>>; BATCH],
-    /// For each key the number of its guard.
-    guard_of: [u8; BATCH],
+/// The locks of the shards of a batch, as far as they were free.
+struct Locks<'a> {
+    guards: ArrayVec<MutexGuard<'a, Shard>, BATCH>,
+    /// For each key its place, and the number of its guard.
+    keys: ArrayVec<(Place, u8), BATCH>,
+}
+
+/// One key on its way through the steps.
+struct LookUp<'a> {
+    shard: Option<&'a Shard>,
+    channel: usize,
+    place: Place,
+    state: State<'a>,
+}
+
+/// How far a look-up got.
+enum State<'a> {
+    /// Its index line is on the way.
+    Line(IndexLine<'a>),
+    /// Its record is on the way, most likely this one.
+    Record(&'a [u8]),
+    /// It does not exist.
+    Absent,
+    /// It has to be looked up as a single one.
+    Unknown,
 }
 
 /// Fetches the index and record lines of up to [`BATCH`] keys ahead.
 pub(crate) fn prefetch(shards: &Shards, keys: &[(&Channel, Key)]) {
-    let batch = Batch::lock(shards, keys);
-    batch.slots(&batch.lines());
+    let locks = Locks::take(shards, keys);
+    locks.look_up(keys);
 }
 
 /// Looks up to [`BATCH`] keys up, and calls `f` for each in order. `f` may run under several locks.
@@ -57,17 +76,15 @@ pub(crate) fn get(
     keys: &[(&Channel, Key)],
     mut f: impl FnMut(usize, Option<&[u8]>),
 ) {
-    let batch = Batch::lock(shards, keys);
-    let slots = batch.slots(&batch.lines());
-    let all_locked = batch.guard_of[..keys.len()].iter().all(|&guard| guard != NOT_LOCKED);
-    if all_locked {
-        for (at, &slot) in slots[..keys.len()].iter().enumerate() {
-            f(at, batch.value(at, slot));
-        }
+    let locks = Locks::take(shards, keys);
+    if locks.are_complete() {
+        let lookups = locks.look_up(keys);
+        lookups.iter().enumerate().for_each(|(at, lookup)| f(at, lookup.value()));
         return;
     }
     // The order of the calls is a promise, and so is not to wait for a lock while holding others.
-    drop(batch);
+    locks.look_up(keys);
+    drop(locks);
     for (at, &(channel, key)) in keys.iter().enumerate() {
         if channel.get(key, |value| f(at, Some(value))).is_none() {
             f(at, None);
@@ -113,72 +130,112 @@ fn put_run(shards: &Shards, channel: &Channel, run: &[(Place, &[u8])]) -> Result
     })
 }
 
-impl<'a> Batch<'a> {
-    fn lock(shards: &'a Shards, keys: &'a [(&'a Channel, Key)]) -> Self {
-        let mut batch = Self {
-            keys,
-            places: [Place { shard: 0, tag: 0, low: 0 }; BATCH],
-            guards: [const { None }; BATCH],
-            guard_of: [NOT_LOCKED; BATCH],
-        };
-        let (mut locked, mut count) = ([0_u16; BATCH], 0);
-        for (at, &(_, key)) in keys.iter().enumerate() {
+impl<'a> Locks<'a> {
+    fn take(shards: &'a Shards, keys: &[(&Channel, Key)]) -> Self {
+        let mut locks = Self { guards: ArrayVec::new(), keys: ArrayVec::new() };
+        for &(_, key) in keys {
             let place = shards.mixer.place(key);
-            batch.places[at] = place;
-            let shard = place.shard as u16;
-            if let Some(guard) = locked[..count].iter().position(|&other| other == shard) {
-                batch.guard_of[at] = guard as u8;
-            } else if let Some(guard) = shards.try_lock(place.shard) {
-                (batch.guards[count], locked[count]) = (Some(guard), shard);
-                batch.guard_of[at] = count as u8;
-                count += 1;
+            let guard = match shards.try_lock(place.shard) {
+                Some(guard) => {
+                    locks.guards.push(guard);
+                    locks.guards.len() as u8 - 1
+                }
+                // Somebody else has it, or a key before this one.
+                None => locks.guard_of(place.shard),
+            };
+            locks.keys.push((place, guard));
+        }
+        locks
+    }
+
+    fn guard_of(&self, shard: usize) -> u8 {
+        let same = self.keys.iter().find(|(place, _)| place.shard == shard);
+        same.map_or(NOT_LOCKED, |&(_, guard)| guard)
+    }
+
+    fn are_complete(&self) -> bool {
+        self.keys.iter().all(|&(_, guard)| guard != NOT_LOCKED)
+    }
+
+    /// Steps 2 and 3.
+    #[inline]
+    fn look_up(&self, keys: &[(&Channel, Key)]) -> ArrayVec<LookUp<'_>, BATCH> {
+        let mut lookups: ArrayVec<_, BATCH> = keys
+            .iter()
+            .zip(&self.keys)
+            .map(|(&(channel, _), &(place, guard))| {
+                let shard = self.guards.get(usize::from(guard)).map(|guard| &**guard);
+                LookUp::start(shard, channel, place)
+            })
+            .collect();
+        let mut any_behind = false;
+        lookups.iter_mut().for_each(|lookup| any_behind |= lookup.read_line());
+        if any_behind {
+            lookups.iter_mut().for_each(LookUp::read_line_behind);
+        }
+        lookups
+    }
+}
+
+impl<'a> LookUp<'a> {
+    /// Fetches the index line ahead.
+    #[inline]
+    fn start(shard: Option<&'a Shard>, channel: &Channel, place: Place) -> Self {
+        let id = channel.id();
+        let state = match shard {
+            None => State::Unknown,
+            // It no longer owns its number.
+            Some(_) if channel.is_removed() => State::Absent,
+            Some(shard) => match shard.table(id) {
+                None => State::Absent,
+                Some(table) => {
+                    let line = table.index_line(shard.heap(), place.tag);
+                    line.prefetch();
+                    State::Line(line)
+                }
+            },
+        };
+        Self { shard, channel: id, place, state }
+    }
+
+    /// Fetches the record ahead, or the next index line; then it returns true.
+    #[inline]
+    fn read_line(&mut self) -> bool {
+        let (State::Line(line), Some(shard)) = (&self.state, self.shard) else { return false };
+        let guess = line.guess(self.place.tag);
+        self.state = match guess {
+            Guess::Slot(slot) => State::Record(shard.heap().prefetch(slot)),
+            Guess::Absent => State::Absent,
+            Guess::Behind => match shard.index_line_behind(self.channel, self.place.tag) {
+                None => State::Absent,
+                Some(line) => {
+                    line.prefetch();
+                    State::Line(line)
+                }
+            },
+        };
+        guess == Guess::Behind
+    }
+
+    /// Fetches the record ahead that the second index line knows. A third one is rare.
+    fn read_line_behind(&mut self) {
+        let (State::Line(line), Some(shard)) = (&self.state, self.shard) else { return };
+        self.state = match line.guess(self.place.tag) {
+            Guess::Slot(slot) => State::Record(shard.heap().prefetch(slot)),
+            Guess::Absent => State::Absent,
+            Guess::Behind => State::Unknown,
+        };
+    }
+
+    /// The value, step 4.
+    #[inline]
+    fn value(&self) -> Option<&'a [u8]> {
+        match self.state {
+            State::Record(record) if record::low(record) == self.place.low => {
+                Some(record::value(record))
             }
-        }
-        batch
-    }
-
-    /// The shard of a key, if it is locked and the channel still owns its number there.
-    #[inline]
-    fn shard(&self, at: usize) -> Option<&Shard> {
-        let guard = self.guards.get(usize::from(self.guard_of[at]))?.as_deref()?;
-        if self.keys[at].0.is_removed() { None } else { Some(guard) }
-    }
-
-    /// The index lines of the keys, fetched ahead.
-    #[inline]
-    fn lines(&self) -> [Option<IndexLine<'_>>; BATCH] {
-        let mut lines = [const { None }; BATCH];
-        for (at, (channel, _)) in self.keys.iter().enumerate() {
-            let Some(shard) = self.shard(at) else { continue };
-            let Some(table) = shard.table(channel.id()) else { continue };
-            let line = table.index_line(shard.heap(), self.places[at].tag);
-            line.prefetch();
-            lines[at] = Some(line);
-        }
-        lines
-    }
-
-    /// The slots that the keys' records are in, most likely, fetched ahead.
-    #[inline]
-    fn slots(&self, lines: &[Option<IndexLine<'_>>; BATCH]) -> [Option<SlotRef>; BATCH] {
-        let mut slots = [None; BATCH];
-        for (at, line) in lines.iter().enumerate().take(self.keys.len()) {
-            let slot = line.as_ref().and_then(|line| line.guess(self.places[at].tag));
-            if let (Some(slot), Some(shard)) = (slot, self.shard(at)) {
-                shard.heap().prefetch(slot);
-            }
-            slots[at] = slot;
-        }
-        slots
-    }
-
-    /// The value of a key whose shard is locked.
-    #[inline]
-    fn value(&self, at: usize, guess: Option<SlotRef>) -> Option<&[u8]> {
-        let (shard, place) = (self.shard(at)?, self.places[at]);
-        match guess.and_then(|slot| shard.value_at(slot, place.low)) {
-            Some(value) => Some(value),
-            None => shard.get(self.keys[at].0.id(), place),
+            State::Absent => None,
+            _ => self.shard?.get(self.channel, self.place),
         }
     }
 }

@@ -7,27 +7,28 @@
 
 use std::ops::{Deref, DerefMut, Range};
 
-/// A run of memory straight from the system. A page costs memory from its first write on.
-pub(crate) struct Pages {
+/// `N` bytes of memory straight from the system. A page costs memory from its first write on.
+pub(crate) struct Pages<const N: usize> {
+    /// `N` bytes long.
     #[cfg(not(miri))]
     map: memmap2::MmapMut,
     #[cfg(miri)]
     map: Box<[u8]>,
 }
 
-impl Pages {
-    /// Maps `bytes` bytes of zeros; `None` if the system has no more.
-    pub(crate) fn map(bytes: usize) -> Option<Self> {
+impl<const N: usize> Pages<N> {
+    /// Maps zeros; `None` if the system has no more.
+    pub(crate) fn map() -> Option<Self> {
         #[cfg(not(miri))]
-        return memmap2::MmapMut::map_anon(bytes).ok().map(|map| Self { map });
+        return memmap2::MmapMut::map_anon(N).ok().map(|map| Self { map });
         #[cfg(miri)]
-        Some(Self { map: vec![0; bytes].into_boxed_slice() })
+        Some(Self { map: vec![0; N].into_boxed_slice() })
     }
 
     /// Gives the memory of `range` back. The addresses stay valid; their contents are unspecified
     /// (zeros, or what was there before).
     pub(crate) fn discard(&mut self, range: Range<usize>) {
-        assert!(range.end <= self.map.len(), "a range of this mapping");
+        assert!(range.end <= N, "a range of this mapping");
         #[cfg(all(target_os = "linux", not(miri)))]
         // SAFETY: MADV_DONTNEED makes the next read of a private anonymous page see zeros, which is
         // a valid value of every byte. `&mut self` shows that nobody has a reference into the
@@ -42,19 +43,23 @@ impl Pages {
     }
 }
 
-impl Deref for Pages {
-    type Target = [u8];
+impl<const N: usize> Deref for Pages<N> {
+    type Target = [u8; N];
 
     #[inline]
-    fn deref(&self) -> &[u8] {
-        &self.map
+    fn deref(&self) -> &[u8; N] {
+        // SAFETY: the mapping has `N` bytes from its start on (`map` asked for so many, and nothing
+        // changes it), all initialised, and lives as long as `self`, which nobody may change
+        // meanwhile. An array of bytes has the alignment of a byte.
+        unsafe { &*self.map.as_ptr().cast() }
     }
 }
 
-impl DerefMut for Pages {
+impl<const N: usize> DerefMut for Pages<N> {
     #[inline]
-    fn deref_mut(&mut self) -> &mut [u8] {
-        &mut self.map
+    fn deref_mut(&mut self) -> &mut [u8; N] {
+        // SAFETY: as above; `&mut self` shows that nobody else has a reference into the mapping.
+        unsafe { &mut *self.map.as_mut_ptr().cast() }
     }
 }
 

@@ -19,12 +19,12 @@ use std::{
 
 use crate::{
     channel::{Change, PutError},
-    heap::{Heap, SlotRef},
+    heap::Heap,
     mix::{Mixer, Place},
     record::{self, VALUE_BYTES_MAX},
     sequence::Sequence,
     store::StoreOptions,
-    table::{Found, Table},
+    table::{Found, IndexLine, Table},
     usage::Usage,
 };
 
@@ -264,18 +264,16 @@ impl Shard {
         &self.heap
     }
 
+    /// See [`Table::index_line_behind`].
+    pub(crate) fn index_line_behind(&self, channel: usize, tag: u32) -> Option<IndexLine<'_>> {
+        self.table(channel)?.index_line_behind(&self.heap, tag)
+    }
+
     /// The value of a record.
     #[inline]
     pub(crate) fn get(&self, channel: usize, place: Place) -> Option<&[u8]> {
         let table = self.table(channel)?;
-        table.find(&self.heap, place.tag, place.low).map(|(_, value)| value)
-    }
-
-    /// The value of the record in a slot, if it has this low part.
-    #[inline]
-    pub(crate) fn value_at(&self, slot: SlotRef, low: u32) -> Option<&[u8]> {
-        let bytes = self.heap.bytes(slot);
-        (record::low(bytes) == low).then(|| record::value(bytes))
+        table.get(&self.heap, place.tag, place.low)
     }
 
     /// Reads a record, lets `decide` choose what becomes of it, and does that. On an error nothing

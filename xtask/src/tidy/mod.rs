@@ -4,6 +4,7 @@
 //! files  -> walks the tree once
 //! crates -> each manifest: who may depend on whom, a reason beside each dependency
 //! source -> each .rs file: columns, length, leftovers, unsafe, sleeps, paths a crate must not name
+//! keys   -> each key of the config files is on its page and in the sample
 //! docs   -> links and paths in the documentation lead to files
 //! ```
 //!
@@ -11,6 +12,7 @@
 
 mod crates;
 mod docs;
+mod keys;
 mod scan;
 mod source;
 
@@ -42,6 +44,21 @@ impl fmt::Display for Finding {
     }
 }
 
+/// What [`keys`] finds in a source file, if that reads a config file.
+fn check_keys(root: &Path, path: &str, text: &str) -> Result<Vec<Finding>, String> {
+    let mut findings = Vec::new();
+    for (folder, page, sample) in keys::PAGES {
+        if path.starts_with(folder) && !path.ends_with("tests.rs") {
+            let read = |name: &str| {
+                fs::read_to_string(root.join(name))
+                    .map_err(|error| format!("tidy: {name}: {error}"))
+            };
+            findings.extend(keys::check(path, text, (&read(page)?, &read(sample)?)));
+        }
+    }
+    Ok(findings)
+}
+
 /// Checks the tree below `root` and prints what was found.
 ///
 /// # Errors
@@ -64,6 +81,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
             findings.extend(crates::check(path, &text));
         } else if path.ends_with(".rs") {
             findings.extend(source::check(path, &text));
+            findings.extend(check_keys(root, path, &text)?);
             if let Some(note) = source::length_note(path, &text) {
                 println!("note: {note}");
             }

@@ -13,6 +13,7 @@ mod full_disk;
 mod logs;
 mod periodic_dumps;
 mod sample;
+mod service_manager;
 mod shutdown;
 mod start;
 mod stats;

@@ -36,8 +36,6 @@ const LARGE: u32 = 1 << 31;
 const LARGE_MAX: usize = LARGE as usize - 1;
 /// A page of the system, or a multiple: only whole ones can be given back.
 const PAGE_BYTES: usize = 4096;
-/// Lines of a record that are fetched ahead, beside its first.
-const PREFETCHED_LINES: usize = 4;
 /// Units of 4 bytes in a region, and in a block.
 const REGION_UNITS_LOG2: u32 = (REGION_BYTES / 4).ilog2();
 const BLOCK_UNITS_LOG2: u32 = (BLOCK_BYTES / 4).ilog2();
@@ -205,21 +203,15 @@ impl Heap {
         }
     }
 
-    /// Fetches the first cache lines of a record ahead; the processor expects the rest of a long
-    /// one by itself.
+    /// Fetches the first two cache lines of a record ahead, and returns its bytes as
+    /// [`Heap::bytes`] does. The processor expects the rest of a long one by itself; and every
+    /// instruction here keeps it from reaching the next record of a batch.
     #[inline]
-    pub(crate) fn prefetch(&self, slot: SlotRef) {
-        if slot.large().is_some() {
-            return raw::prefetch(self.bytes(slot));
-        }
-        let region = self.region(slot.region());
-        let bytes = region.bytes();
-        raw::prefetch(&bytes[slot.offset()..]);
-        // A slot of n lines starts anywhere in its first one, so it may end in the line n further
-        // on.
-        for line in 1..=region.lines(slot.block()).min(PREFETCHED_LINES) {
-            raw::prefetch(&bytes[(slot.offset() + line * 64).min(REGION_BYTES)..]);
-        }
+    pub(crate) fn prefetch(&self, slot: SlotRef) -> &[u8] {
+        let bytes = self.bytes(slot);
+        raw::prefetch(bytes);
+        raw::prefetch(bytes.get(64..).unwrap_or_default());
+        bytes
     }
 
     /// Gives a slot back.

@@ -63,13 +63,11 @@ impl Span {
 
 /// One mapping and its spans.
 pub(super) struct Region {
-    pages: Pages,
+    pages: Pages<REGION_BYTES>,
     /// A bit for each block that belongs to no span.
     free: u64,
     /// The first block of the span that a block belongs to.
     heads: Box<[u8; BLOCKS]>,
-    /// The 64-byte lines of a slot (at most 255), by block: look-ups need no more of a span.
-    lines: Box<[u8; BLOCKS]>,
     /// The spans, each at its first block.
     spans: Box<[Option<Span>; BLOCKS]>,
 }
@@ -78,10 +76,9 @@ impl Region {
     /// Maps a region; `None` if the system has no memory.
     pub(super) fn map() -> Option<Self> {
         Some(Self {
-            pages: Pages::map(REGION_BYTES)?,
+            pages: Pages::map()?,
             free: u64::MAX,
             heads: Box::new([0; BLOCKS]),
-            lines: Box::new([0; BLOCKS]),
             spans: Box::new([None; BLOCKS]),
         })
     }
@@ -89,19 +86,13 @@ impl Region {
     /// All of its memory. The length is part of the type: an offset below it needs no check.
     #[inline]
     pub(super) fn bytes(&self) -> &[u8; REGION_BYTES] {
-        self.pages.first_chunk().expect("a region is mapped whole")
+        &self.pages
     }
 
     /// As [`Region::bytes`].
     #[inline]
     pub(super) fn bytes_mut(&mut self) -> &mut [u8; REGION_BYTES] {
-        self.pages.first_chunk_mut().expect("a region is mapped whole")
-    }
-
-    /// The 64-byte lines that a slot in `block` takes, at most 255.
-    #[inline]
-    pub(super) fn lines(&self, block: usize) -> usize {
-        usize::from(self.lines[block])
+        &mut self.pages
     }
 
     /// Whether no block is in use.
@@ -141,8 +132,6 @@ impl Region {
         self.free &= !run(head, blocks_log2);
         let head = head as usize;
         self.heads[head..][..1 << blocks_log2].fill(u8::try_from(head).expect("below 64"));
-        let lines = class.shape().slot_bytes.div_ceil(64);
-        self.lines[head..][..1 << blocks_log2].fill(u8::try_from(lines).unwrap_or(u8::MAX));
         self.spans[head] = Some(Span::new(class));
         Some(head)
     }

@@ -18,7 +18,7 @@ mod segment;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use segment::IndexLine;
+pub(crate) use segment::{Guess, IndexLine};
 use segment::{NoGap, Position, Segment};
 
 use self::entry::Entry;
@@ -97,10 +97,31 @@ impl Table {
         Some((Found { segment, position, slot }, record::value(record)))
     }
 
+    /// Looks a record up: its value. Nearly all are found, or seen to be absent, in one index line.
+    #[inline]
+    pub(crate) fn get<'h>(&self, heap: &'h Heap, tag: u32, low: u32) -> Option<&'h [u8]> {
+        match self.index_line(heap, tag).guess(tag) {
+            Guess::Slot(slot) => {
+                let record = heap.bytes(slot);
+                if record::low(record) == low {
+                    return Some(record::value(record));
+                }
+            }
+            Guess::Absent => return None,
+            Guess::Behind => {}
+        }
+        self.find(heap, tag, low).map(|(_, value)| value)
+    }
+
     /// The index line in which a tag has its home.
     #[inline]
     pub(crate) fn index_line<'h>(&self, heap: &'h Heap, tag: u32) -> IndexLine<'h> {
         self.segments[self.locate(tag)].line(heap, tag)
+    }
+
+    /// The index line behind the one in which a tag has its home, if there is one.
+    pub(crate) fn index_line_behind<'h>(&self, heap: &'h Heap, tag: u32) -> Option<IndexLine<'h>> {
+        self.segments[self.locate(tag)].line_behind(heap, tag)
     }
 
     /// Adds a record that is not there yet. On [`Full`] nothing has changed.

@@ -61,15 +61,30 @@ impl IndexLine<'_> {
         raw::prefetch(self.0.as_flattened());
     }
 
-    /// The slot of the first entry here with this tag. That it is the wanted one is likely, not
-    /// sure.
+    /// What it tells about a tag whose home is here, or in a line before that told nothing.
     #[inline]
-    pub(crate) fn guess(&self, tag: u32) -> Option<SlotRef> {
+    pub(crate) fn guess(&self, tag: u32) -> Guess {
         let at = raw::tag_mask(self.0, tag).trailing_zeros() as usize;
-        let entry = Entry::read(*self.0.get(at)?);
         // The gaps look like the largest tag.
-        (!entry.is_empty()).then_some(entry.slot())
+        if let Some(&bytes) = self.0.get(at) {
+            let entry = Entry::read(bytes);
+            return if entry.is_empty() { Guess::Absent } else { Guess::Slot(entry.slot()) };
+        }
+        let last = Entry::read(self.0[LINE - 1]);
+        let is_passed = last.is_empty() || last.tag() > tag;
+        if is_passed { Guess::Absent } else { Guess::Behind }
     }
+}
+
+/// What one index line tells about a tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Guess {
+    /// The slot of the first entry with this tag. That it is the wanted one is likely, not sure.
+    Slot(SlotRef),
+    /// There is no entry with this tag.
+    Absent,
+    /// If there is one, then in a line behind.
+    Behind,
 }
 
 /// There is no place for an entry: the segment is full, or has no gap right of the entry's place.
@@ -149,6 +164,12 @@ impl Segment {
     #[inline]
     pub(super) fn line<'h>(&self, heap: &'h Heap, tag: u32) -> IndexLine<'h> {
         IndexLine(heap.index_line(self.slot, self.home(tag)))
+    }
+
+    /// The line behind the home of a tag.
+    pub(super) fn line_behind<'h>(&self, heap: &'h Heap, tag: u32) -> Option<IndexLine<'h>> {
+        let start = self.home(tag) + LINE;
+        (start < self.capacity()).then(|| IndexLine(heap.index_line(self.slot, start)))
     }
 
     /// Calls `f` with each entry whose tag is at least `tag`, in order, until it breaks.

@@ -8,6 +8,7 @@ use dht_client::NodeAddress;
 use dht_types::{ChannelName, Key};
 
 use crate::{
+    commands::InstancesArgs,
     failure::EXIT_CODES,
     format::{Format, from_hex},
     key::{KEY_HELP, parse_key},
@@ -244,6 +245,14 @@ must be empty, and is empty afterwards. `dhtperformance` measures with more care
     Bench(BenchArgs),
     /// Put, read, scan and check millions of records over many connections
     Workload(WorkloadArgs),
+    /// List the nodes of this machine, or make the folder of a new one
+    #[command(after_help = "\
+Examples:
+  dht instances
+  dht instances create 1
+
+Reads the folders below --directory and asks no node.")]
+    Instances(InstancesArgs),
     /// Print the completions for a shell
     #[command(after_help = "\
 Examples:
@@ -253,6 +262,12 @@ Examples:
     Completions {
         /// The shell
         shell: Shell,
+    },
+    /// Write a man page for each command into a folder
+    #[command(hide = true, after_help = "Example:\n  dht man-pages /usr/local/share/man/man1")]
+    ManPages {
+        /// The folder
+        folder: PathBuf,
     },
 }
 

@@ -61,6 +61,11 @@ fn run(cli: Cli) -> Result<Exit, Failure> {
     if let Command::Completions { shell } = cli.command {
         return commands::completions(shell, &mut out);
     }
+    match &cli.command {
+        Command::Instances(args) => return commands::instances(args, &mut out),
+        Command::ManPages { folder } => return commands::man_pages(folder),
+        _ => {}
+    }
     let access = Access::resolve(&cli.target, |name| std::env::var_os(name))?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(Failure::Runtime)?.block_on(run_on_nodes(&access, cli.command, &mut out))
@@ -96,6 +101,8 @@ async fn run_on_nodes(
         }
         Command::Bench(args) => bench::bench(access, &args, out).await,
         Command::Workload(args) => workload::run(access, &args, out).await,
-        Command::Completions { .. } => unreachable!("needs no node, and was dealt with above"),
+        Command::Completions { .. } | Command::Instances(_) | Command::ManPages { .. } => {
+            unreachable!("needs no node, and was dealt with above")
+        }
     }
 }
