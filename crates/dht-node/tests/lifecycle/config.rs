@@ -251,7 +251,8 @@ fn a_missing_or_wrong_credentials_file_names_file_and_line() {
     let cases = [
         (format!(":{key}\n"), "Empty name", 1),
         (format!("{}:{key}", "n".repeat(101)), "Name too long", 1),
-        (format!("ok:{key}\n\n  \na b:{key}\n"), "Invalid name letter at position 1", 4),
+        (format!("ok:{key}\n\n  \n"), "Empty name", 3),
+        (format!("ok:{key}\n\n\na b:{key}\n"), "Invalid name letter at position 1", 4),
         (format!("ok:{key}\nadmin:00\n"), "Invalid key length 2 (should be 256)", 2),
         (format!("admin:0x{}", "0".repeat(254)), "Invalid key letter at position 1", 1),
         ("admin".to_owned(), "Invalid key length 0 (should be 256)", 1),
