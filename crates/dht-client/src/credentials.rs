@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn no_entry_or_several_are_refused() {
         for (text, entries) in
-            [("", 0), ("\n \n", 0), ("a:KEY\nb:KEY", 2), ("a:KEY\nb:KEY\nc:KEY", 3)]
+            [("", 0), ("\n\n", 0), ("a:KEY\nb:KEY", 2), ("a:KEY\nb:KEY\nc:KEY", 3)]
         {
             let expected = format!(
                 "credentials file credentials has {entries} entries; a client's has exactly one"
