@@ -96,8 +96,12 @@ pub(crate) struct State {
     pub(crate) connects: u64,
 }
 
-/// A place for each code, that of 0 unused: codes are 1, 2, 3 and so on.
-const COMMANDS: usize = Command::ALL.len() + 1;
+const COMMANDS: usize = Command::ALL.len();
+
+/// The place of a command's counts. `ALL` is sorted by code, and the codes have gaps.
+fn place(command: Command) -> usize {
+    Command::ALL.partition_point(|other| (*other as u8) < command as u8)
+}
 
 impl Link {
     pub(crate) fn new(limits: Limits) -> Self {
@@ -154,7 +158,7 @@ impl Link {
         let begun = Instant::now();
         // One that is beyond all time is none.
         let deadline = timeout.and_then(|timeout| begun.checked_add(timeout));
-        state.counts[command as usize].started += 1;
+        state.counts[place(command)].started += 1;
         state.slots.insert(
             id,
             Slot::Single(Single {
@@ -309,7 +313,7 @@ impl Link {
         state_ref.slots.retain(|_, slot| match slot {
             Slot::HashRange => false,
             Slot::Stream(part) => {
-                state_ref.counts[part.command() as usize].end(End::Lost, Duration::ZERO);
+                state_ref.counts[place(part.command())].end(End::Lost, Duration::ZERO);
                 part.lost(reason, &mut aftermath.wakers);
                 false
             }
@@ -326,7 +330,7 @@ impl Link {
                     Wait::Node(waker) => waker.take(),
                 };
                 let sent = sent && !matches!(single.wait, Wait::Decision);
-                state_ref.counts[single.command as usize].end(end, Duration::ZERO);
+                state_ref.counts[place(single.command)].end(end, Duration::ZERO);
                 aftermath.wakers.extend(waker);
                 let reason = Arc::clone(reason);
                 single.wait = Wait::Taker(Err(ErrorKind::Disconnected { sent, reason }));
@@ -377,7 +381,7 @@ impl Link {
     pub(crate) fn counts(&self) -> impl Iterator<Item = (&'static str, RequestCounts)> {
         let counts = self.lock().counts.clone();
         Command::ALL.iter().filter_map(move |command| {
-            let counts = counts[*command as usize].clone();
+            let counts = counts[place(*command)].clone();
             (counts.started > 0).then_some((command.name(), counts))
         })
     }
@@ -418,7 +422,7 @@ impl State {
     pub(crate) fn start_stream(&mut self, part: &Arc<Part>, limits: &Limits) {
         let started = part.start(|request| self.start(request, limits));
         if let Some((id, command)) = started {
-            self.counts[command as usize].started += 1;
+            self.counts[place(command)].started += 1;
             self.slots.insert(id, Slot::Stream(Arc::clone(part)));
         }
     }
@@ -434,7 +438,7 @@ impl State {
 
     /// Counts the end of a request that was not answered.
     fn end(&mut self, command: Command, end: End) {
-        self.counts[command as usize].end(end, Duration::ZERO);
+        self.counts[place(command)].end(end, Duration::ZERO);
     }
 
     fn abandon(&mut self, id: RequestId) {
@@ -525,7 +529,7 @@ impl State {
                 if event.is_last {
                     let (command, took) = (single.command, now - single.begun);
                     single.deadline = None;
-                    self.counts[command as usize].end(End::Answered, took);
+                    self.counts[place(command)].end(End::Answered, took);
                 }
                 if matches!(answer, Ok(Answer::Record(_))) {
                     single.deadline = None;
