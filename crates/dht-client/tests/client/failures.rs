@@ -24,7 +24,7 @@ use super::{
     script::{Peer, Step},
     scripted::{
         AsRaw as _, KEY, LIMIT, client_of, finish, get, got, is_waiting, limits, of, opening_at,
-        put, record, within,
+        put, record, until, within,
     },
 };
 
@@ -90,15 +90,10 @@ async fn a_lost_connection_fails_what_ran_over_it_and_the_next_one_serves() {
     assert!(matches!(error.kind, ErrorKind::Disconnected { sent: true, .. }), "{error}");
     assert_eq!(error.request, Some(RequestName::Neo(Command::Put)));
     assert_eq!((error.fate(), error.may_have_written()), (Fate::Unknown, true));
-    loop {
-        match within(channel.put(KEY, "v")).await {
-            Ok(()) => break,
-            Err(error) => {
-                assert!(matches!(error.kind, ErrorKind::NotConnected), "{error}");
-                assert_eq!((error.fate(), error.is_retry_safe()), (Fate::NotDone, true));
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        }
+    while let Err(error) = within(channel.put(KEY, "v")).await {
+        assert!(matches!(error.kind, ErrorKind::NotConnected), "{error}");
+        assert_eq!((error.fate(), error.is_retry_safe()), (Fate::NotDone, true));
+        until("the next connection", || client.stats().nodes_connected > 0).await;
     }
     let counts = client.stats().request("Put");
     assert_eq!((counts.started, counts.answered, counts.lost), (2, 1, 1));
@@ -129,9 +124,7 @@ async fn an_update_that_nobody_waits_for_lets_the_record_go() {
     assert!(!error.is_retry_safe(), "an update that may have been done is not repeated");
     UPDATE_GIVEN_UP.set();
     // The peer expects the LeaveRecord before this.
-    while client.stats().bytes_received < 100 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("the answer", || client.stats().bytes_received >= 100).await;
     assert_eq!(within(channel.get(KEY)).await.expect("an answer"), None);
     drop((client, channel, hasty));
     finish(peer).await;
@@ -276,9 +269,7 @@ async fn more_requests_than_may_run_are_refused() {
     assert!(matches!(error.kind, ErrorKind::TooManyRequests(3)), "{error}");
     assert_eq!((error.fate(), error.is_retry_safe()), (Fate::NotDone, true));
     // Let the driver send them before they are dropped.
-    while client.stats().bytes_sent < 96 {
-        tokio::time::sleep(Duration::from_millis(5)).await;
-    }
+    until("them to be sent", || client.stats().bytes_sent >= 96).await;
     drop(waiting);
     assert_eq!(client.stats().request("Get").dropped, 2);
     drop((client, channel));

@@ -6,16 +6,7 @@ use dht_client::{MirrorMap, NodeAvailability, Overflow, Stored, blocking, channe
 use dht_test::{TestCluster, TestNode};
 use futures_util::TryStreamExt as _;
 
-/// Waits until a condition holds; no test waits for ever.
-async fn until(what: &str, mut holds: impl FnMut() -> bool) {
-    for _ in 0..3000 {
-        if holds() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("waited half a minute for {what}");
-}
+use super::scripted::until;
 
 fn text(map: &MirrorMap, key: u64) -> Option<String> {
     map.get(key).map(|value| String::from_utf8_lossy(&value).into_owned())

@@ -18,7 +18,7 @@ use tokio::time::Instant;
 use super::{
     peer::{Raw, exchange, first, greet, id, whole},
     script::{Peer, Step},
-    scripted::{KEY, LIMIT, client_of, finish, get, is_waiting, limits, put, within},
+    scripted::{KEY, LIMIT, client_of, finish, get, is_waiting, limits, put, until, within},
 };
 
 #[test]
@@ -86,10 +86,13 @@ async fn both_protocols_connect_anew_when_they_are_told_to() {
         channel.put(1, "v").await.expect("an answer");
         let before = client.stats().connects;
         client.reconnect();
-        // Until a neo client has noticed.
-        while within(channel.put(1, "v")).await.is_err() || client.stats().connects == before {
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        // Until a neo client has noticed; a legacy one connects when it is asked something.
+        let connected_anew = async {
+            while channel.put(1, "v").await.is_err() || client.stats().connects == before {
+                tokio::task::yield_now().await;
+            }
+        };
+        within(connected_anew).await;
         assert_eq!(client.stats().connects, before + 1);
     }
 }
@@ -285,9 +288,7 @@ async fn what_is_asked_of_a_client_that_was_shut_down_says_so_and_what_ran_fails
     let opened = client.stats().bytes_sent;
     let mut running = Box::pin(channel.put(KEY, "v"));
     assert!(is_waiting(running.as_mut()).await);
-    while client.stats().bytes_sent == opened {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("the put to be sent", || client.stats().bytes_sent != opened).await;
     client.shut_down();
     let error = within(running).await.expect_err("the client is gone");
     assert!(matches!(error.kind, ErrorKind::Disconnected { sent: true, .. }), "{error}");

@@ -1,10 +1,7 @@
 //! Keys that have two nodes, as while data moves: who is asked, in which order, and what is told
 //! if one of them fails. Source: spec `client` B.3.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering::SeqCst},
-    time::Duration,
-};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 
 use dht_client::{Channel, Client, ErrorKind, Fate, Limits, Removed, Updated};
 use dht_protocol::neo::{
@@ -20,7 +17,7 @@ use super::{
     peer::{Raw, exchange, first, id, messages, opening, whole},
     script::{Peer, Step},
     scripted::{
-        AsRaw as _, KEY, LIMIT, client_of, finish, get, got, limits, of, put, record, within,
+        AsRaw as _, KEY, LIMIT, client_of, finish, get, got, limits, of, put, record, until, within,
     },
 };
 
@@ -104,9 +101,7 @@ async fn reads_go_from_the_newest_node_to_the_oldest_until_one_has_the_record() 
 
 /// Waits until the client has seen that the newest node is gone.
 async fn newest_gone(pair: &Pair) {
-    while pair.client.stats().nodes_connected > 1 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("the newest node to be gone", || pair.client.stats().nodes_connected <= 1).await;
 }
 
 #[tokio::test]
@@ -242,9 +237,7 @@ async fn an_update_whose_newest_node_is_silent_ends_in_time() {
     let channel = pair.channel.clone();
     let update = async move { channel.update(KEY, |value| [value, &b"d"[..]].concat()).await };
     let update = tokio::spawn(update);
-    while !WRITE_SEEN.load(SeqCst) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("the write to be seen", || WRITE_SEEN.load(SeqCst)).await;
     // From now on only this clock brings it to its end.
     tokio::time::pause();
     tokio::time::advance(LIMIT).await;
@@ -302,9 +295,7 @@ async fn a_key_in_a_gap_has_no_node_until_one_tells_of_it() {
     }
     assert_eq!(client.check_ranges().warnings.len(), 1, "{}", client.check_ranges());
     assert!(within(channel.exists(2)).await.expect("an answer"));
-    while !client.check_ranges().is_complete() {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("all ranges to be known", || client.check_ranges().is_complete()).await;
     within(channel.put(KEY, "v")).await.expect("it has all keys now");
     drop((client, channel));
     finish(peer).await;

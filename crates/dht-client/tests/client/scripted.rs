@@ -97,3 +97,14 @@ impl AsRaw for UpdateMessage<'_> {
         Raw(body)
     }
 }
+
+/// Waits until a condition holds; no test waits for ever.
+pub(crate) async fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    for _ in 0..3000 {
+        if holds() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("waited half a minute for {what}");
+}

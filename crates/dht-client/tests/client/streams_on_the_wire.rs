@@ -19,7 +19,7 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _};
 use super::{
     peer::{Raw, exchange, first, id, messages, whole},
     script::{Peer, Step},
-    scripted::{KEY, client_of, finish, limits, of, opening_at, within},
+    scripted::{KEY, client_of, finish, limits, of, opening_at, until, within},
 };
 
 const STARTED: u8 = 5;
@@ -101,9 +101,7 @@ async fn a_stream_that_is_full_is_suspended_and_resumed_when_there_is_room() {
     let (client, channel) = client_of(&[&peer], limits).await;
     let mut scan = channel.get_all();
     // Until both batches are here nothing is taken, so that nothing is resumed.
-    while client.stats().bytes_received < 4000 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    until("both batches", || client.stats().bytes_received >= 4000).await;
     let mut found = Vec::new();
     while let Some(record) = within(scan.next()).await {
         found.push(record.expect("well"));
