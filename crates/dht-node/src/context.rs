@@ -139,7 +139,10 @@ impl Context {
         let settings = &shared.settings;
         let slow =
             SlowWatch::new(settings.slow_request, Arc::clone(&shared.slow_requests), unix_time);
-        let (timing, sampler) = (Timing::new(clock(), slow), Sampler::new(settings.hot_key_sample));
+        let (timing, sampler) = (
+            Timing::new(clock(), settings.times_requests, slow),
+            Sampler::new(settings.hot_key_sample),
+        );
         Self {
             shared,
             counters,

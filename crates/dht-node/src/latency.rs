@@ -7,8 +7,9 @@
 //!                                                 its output --> sent so far? time --> counted
 //! ```
 //!
-//! It costs two looks at the clock for a turn, however many requests it brings. Requests that go
-//! on until their client is satisfied (Listen, Mirror, GetHashRange and moves) are left out.
+//! It costs two looks at the clock for a turn, however many requests it brings, and one if nobody
+//! can ask, as without the admin port: then nothing is kept. Requests that go on until their client
+//! is satisfied (Listen, Mirror, GetHashRange and moves) are left out.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -138,13 +139,15 @@ pub(crate) struct Timing {
     received_at: Instant,
     /// Since when the first bytes of its input have been waiting, if they are older.
     waits_since: Option<Instant>,
+    /// Whether anybody can ask how long requests take.
+    is_on: bool,
     ended: Vec<Ended>,
     pub(crate) slow: SlowWatch,
 }
 
 impl Timing {
-    pub(crate) fn new(now: Instant, slow: SlowWatch) -> Self {
-        Self { turn_at: now, received_at: now, waits_since: None, ended: Vec::new(), slow }
+    pub(crate) fn new(now: Instant, is_on: bool, slow: SlowWatch) -> Self {
+        Self { turn_at: now, received_at: now, waits_since: None, is_on, ended: Vec::new(), slow }
     }
 
     /// A request is taken from the input: since when it has been there.
@@ -156,7 +159,14 @@ impl Timing {
     }
 
     /// A request is over, and its answer is in the output.
+    #[inline]
     pub(crate) fn end(&mut self, kind: Kind, since: Instant) {
+        if self.is_on {
+            self.keep(kind, since);
+        }
+    }
+
+    fn keep(&mut self, kind: Kind, since: Instant) {
         let same = |ended: &&mut Ended| ended.kind == kind && ended.since == since;
         match self.ended.iter_mut().rev().find(same) {
             Some(ended) => ended.count += 1,

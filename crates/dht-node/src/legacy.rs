@@ -162,9 +162,14 @@ fn end(
     record: Option<(&str, Option<Key>)>,
     began: Instant,
 ) -> Option<Instant> {
+    let is_timed = TIMED.contains(&command);
+    if !is_timed && !cx.timing.slow.is_on() {
+        cx.counters.legacy(command).end();
+        return None;
+    }
     let now = (cx.clock)();
     let took = now.saturating_duration_since(began);
-    if TIMED.contains(&command) {
+    if is_timed {
         cx.counters.legacy(command).end_after(took);
     } else {
         cx.counters.legacy(command).end();

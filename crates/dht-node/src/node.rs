@@ -280,6 +280,7 @@ fn settings(config: &NodeConfig, driver: DriverKind, port: u16, neo_port: u16) -
         neo_auth_timeout: Duration::from_millis(config.performance.neo_auth_timeout_ms.into()),
         channel_base_bytes: channel_base_bytes(config.options_memory.bnum),
         redist_memory_limit_multiplier: config.performance.redist_memory_limit_multiplier,
+        times_requests: config.admin.address.is_some(),
         slow_request: config.admin.slow_request(),
         hot_key_sample: config.admin.hot_key_sample(),
     }

@@ -69,6 +69,8 @@ pub(crate) struct Settings {
     pub(crate) channel_base_bytes: u64,
     /// While this node redistributes, PutBatch may fill it to so many times what it had.
     pub(crate) redist_memory_limit_multiplier: f64,
+    /// Whether it is measured how long requests take: there is an admin port that tells it.
+    pub(crate) times_requests: bool,
     /// A request that takes so long is told of; none: nobody watches.
     pub(crate) slow_request: Option<Duration>,
     /// One in so many requests about a record is in the sample of hot keys; 0: none.

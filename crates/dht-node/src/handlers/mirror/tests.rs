@@ -46,6 +46,7 @@ fn context() -> Context {
         neo_auth_timeout: std::time::Duration::from_secs(1),
         channel_base_bytes: 0,
         redist_memory_limit_multiplier: 1.1,
+        times_requests: false,
         slow_request: None,
         hot_key_sample: 0,
     };
