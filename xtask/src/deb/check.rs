@@ -43,6 +43,8 @@ const CONTENT: &[(&str, &[&str])] = &[
             "lib/systemd/system/dht-backup.timer",
             "usr/lib/dhtnode/dht-backup",
             "usr/share/doc/dhtnode-common/examples/dht-tcm-backup",
+            "usr/share/doc/dhtnode-common/examples/grafana-dashboard.json",
+            "usr/share/doc/dhtnode-common/examples/prometheus-rules.yml",
             "usr/share/doc/dhtnode-common/README.md",
             "usr/share/doc/dhtnode-common/docs/operate.md",
         ],
