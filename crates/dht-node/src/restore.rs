@@ -12,12 +12,14 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use dht_dump::{Beside, Disk, DiskError, DumpReader, LogPosition, backup_path};
+use dht_dump::{Disk, DiskError, LogPosition, backup_path};
 use dht_storage::Store;
 use dht_types::ChannelName;
 
 use crate::config::DurabilityConfig;
-use crate::durability::{Keeper, Position, Recovery, RecoveryError, ReplayOptions};
+use crate::durability::{
+    Keeper, Position, Recovery, RecoveryError, ReplayOptions, position_of_dump,
+};
 use crate::persist::{
     self, Dumps, LoadError, LoadOptions, LoadedChannel, LogView, Origin, Positions,
 };
@@ -104,7 +106,7 @@ fn positions(
         let position = channel.log_position.as_ref().and_then(Position::parse);
         let sequence = |position: Position| position.sequence;
         let (latest, before) = match channel.origin {
-            Origin::Dump => (position, backup_position(disk, &backup_path(dir, name))),
+            Origin::Dump => (position, position_of_dump(disk, &backup_path(dir, name)).flatten()),
             // The next dump keeps it as what there is to fall back to.
             Origin::Backup => (position, position),
             Origin::DamagedDump | Origin::Nothing => (None, None),
@@ -116,11 +118,4 @@ fn positions(
         }
     }
     positions
-}
-
-fn backup_position(disk: &dyn Disk, path: &Path) -> Option<Position> {
-    match DumpReader::open(disk, path).ok()?.beside() {
-        Beside::Manifest(manifest) => Position::parse(manifest.log_position.as_ref()?),
-        _ => None,
-    }
 }

@@ -17,14 +17,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dht_dump::{Beside, Disk, DiskError, DumpReader, dump_path};
+use dht_dump::{Disk, DiskError, dump_path};
 use dht_log::{Checkpoint, LogPlace, RemovedChannel, SegmentInfo, remove_segment};
 use dht_storage::{Channel, Sequence, Store};
 use dht_types::ChannelName;
 
 use super::CHANGES_LOG;
 use super::config::{DurabilityConfig, Level};
-use super::recovery::Position;
+use super::recovery::position_of_dump;
 use crate::persist::Positions;
 
 /// How many marks are kept: a channel has two dumps when two rounds have begun and ended after it
@@ -388,16 +388,11 @@ fn move_removed(
     name: &ChannelName,
     incarnation: u64,
 ) -> Result<(), DiskError> {
-    let Ok(reader) = DumpReader::open(disk, &dump_path(data_dir, name)) else { return Ok(()) };
-    let position = match reader.beside() {
-        Beside::Manifest(manifest) => manifest.log_position.as_ref().and_then(Position::parse),
-        _ => None,
-    };
-    drop(reader);
-    if position.is_some_and(|position| position.incarnation > incarnation) {
-        return Ok(());
+    match position_of_dump(disk, &dump_path(data_dir, name)) {
+        None => Ok(()),
+        Some(Some(position)) if position.incarnation > incarnation => Ok(()),
+        Some(_) => dht_dump::move_to_deleted(disk, data_dir, name),
     }
-    dht_dump::move_to_deleted(disk, data_dir, name)
 }
 
 /// What is behind these locks is right after each statement, so a panic elsewhere spoils nothing.

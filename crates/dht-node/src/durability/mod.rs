@@ -20,7 +20,9 @@ mod syncer;
 pub use config::{DurabilityConfig, Level};
 pub(crate) use journal::{Fate, Journal, JournalOptions, NotLogged};
 pub(crate) use keeper::{Keeper, LogReport};
-pub(crate) use recovery::{Position, Recovery, RecoveryError, ReplayOptions, boot_id};
+pub(crate) use recovery::{
+    Position, Recovery, RecoveryError, ReplayOptions, boot_id, position_of_dump,
+};
 
 #[cfg(test)]
 mod power_cut_tests;

@@ -121,6 +121,17 @@ impl Position {
     }
 }
 
+/// That of a dump. The outer nothing: there is no dump that can be opened; the inner one: it does not
+/// tell, as one of another program.
+pub(crate) fn position_of_dump(disk: &dyn Disk, path: &Path) -> Option<Option<Position>> {
+    match DumpReader::open(disk, path).ok()?.beside() {
+        Beside::Manifest(manifest) => {
+            Some(manifest.log_position.as_ref().and_then(Position::parse))
+        }
+        _ => Some(None),
+    }
+}
+
 impl Recovery {
     /// Reads the log of a data folder. Changes nothing.
     pub(crate) fn find(
@@ -208,18 +219,13 @@ impl Recovery {
     pub(crate) fn clear(&self) -> Result<(), DiskError> {
         for (name, fate) in &self.survey.channels {
             let path = dump_path(&self.data_dir, name);
-            let Ok(reader) = DumpReader::open(&*self.disk, &path) else { continue };
-            let position = match reader.beside() {
-                Beside::Manifest(manifest) => manifest.log_position.as_ref(),
-                _ => None,
-            };
-            let is_older = match position.and_then(Position::parse) {
+            let Some(position) = position_of_dump(&*self.disk, &path) else { continue };
+            let is_older = match position {
                 Some(position) if position.incarnation == fate.incarnation => fate.is_removed,
                 Some(position) => position.incarnation < fate.incarnation,
                 // Of another program: of the channel that was there last.
                 None => fate.is_removed,
             };
-            drop(reader);
             if is_older {
                 log::info!(
                     target: CHANGES_LOG,
