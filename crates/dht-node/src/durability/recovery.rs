@@ -121,8 +121,8 @@ impl Position {
     }
 }
 
-/// That of a dump. The outer nothing: there is no dump that can be opened; the inner one: it does not
-/// tell, as one of another program.
+/// That of a dump. The outer nothing: there is no dump that can be opened; the inner one: it does
+/// not tell, as one of another program.
 pub(crate) fn position_of_dump(disk: &dyn Disk, path: &Path) -> Option<Option<Position>> {
     match DumpReader::open(disk, path).ok()?.beside() {
         Beside::Manifest(manifest) => {
