@@ -182,15 +182,17 @@ fn connections(protocol: &'static str, count: &ConnectionCount) -> ConnectionFac
 }
 
 impl Facts {
-    /// The largest channels by bytes of their values, at most so many, and their dumps; by name.
-    pub(super) fn largest_channels(&self, max: usize) -> Vec<usize> {
+    /// At most so many channels, in the order of their names: those whose dumps fail, however
+    /// small, and the largest by bytes of their values.
+    pub(super) fn channels_to_tell(&self, max: usize) -> Vec<usize> {
         let mut numbers: Vec<usize> = (0..self.channels.len()).collect();
         if numbers.len() > max {
-            let size = |at: &usize| {
+            let rank = |at: &usize| {
                 let usage = self.channels[*at].usage;
-                std::cmp::Reverse((usage.value_bytes, usage.records))
+                let is_failing = self.dumps.channels[*at].error.is_some();
+                std::cmp::Reverse((is_failing, usage.value_bytes, usage.records))
             };
-            numbers.sort_by_key(size);
+            numbers.sort_by_key(rank);
             numbers.truncate(max);
             numbers.sort_unstable();
         }

@@ -191,7 +191,7 @@ pub(super) fn memory_parts(memory: dht_storage::MemoryUse) -> [(&'static str, u6
 }
 
 fn channels(text: &mut MetricsText, facts: &Facts, admin: &Admin) {
-    let shown = facts.largest_channels(admin.channels_max);
+    let shown = facts.channels_to_tell(admin.channels_max);
     let unix_time = (admin.unix_time)();
     text.single(
         "dhtnode_channels_without_metrics",

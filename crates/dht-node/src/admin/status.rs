@@ -12,7 +12,7 @@ use super::metrics::{memory_parts, share};
 use crate::driver::DriverKind;
 use crate::latency::LATENCY_EDGES_MICROS;
 
-/// Most channels that are told of one by one, the largest.
+/// Most channels that are told of one by one: those whose dumps fail, and the largest.
 const CHANNELS_MAX: usize = 1000;
 /// Most streams that are told of one by one, those that lag most.
 const STREAMS_MAX: usize = 100;
@@ -130,7 +130,7 @@ fn requests(facts: &Facts) -> Value {
 }
 
 fn channels(facts: &Facts, unix_time: u64) -> Value {
-    let shown = facts.largest_channels(CHANNELS_MAX).into_iter();
+    let shown = facts.channels_to_tell(CHANNELS_MAX).into_iter();
     shown
         .map(|at| {
             let (channel, dump) = (&facts.channels[at], &facts.dumps.channels[at]);
