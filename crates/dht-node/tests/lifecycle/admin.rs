@@ -133,14 +133,18 @@ fn health_tells_what_the_command_socket_tells_and_ready_that_the_node_serves() {
 fn a_channel_that_cannot_be_dumped_is_told_everywhere() {
     let instance = Instance::new();
     let settings = NodeSettings::default().with("Dumps", "period_s", "1");
+    // One channel has figures of its own: not the larger one, but the one in trouble.
+    let settings = settings.with("Admin", "metrics_channels", "1");
     let admin = AdminNode::start(&instance, &settings.with("Dumps", "retry_s", "1"));
     // Where the dump has to go there is a folder, which no rename replaces.
     std::fs::create_dir_all(at(&admin.node, "data/ch.tcm/full")).unwrap();
+    assert!(put(&mut admin.node.connect(), "large", 1, b"a longer value"));
     assert!(put(&mut admin.node.connect(), "ch", 1, b"v"));
     let (status, text) = wait_for("the health to be bad", || {
         Some(admin.get("/health")).filter(|(status, _)| *status == 503)
     });
-    assert!(text.starts_with("degraded 1 failed, 0 stalled\nch never 0 0 "), "{status}: {text}");
+    assert!(text.starts_with("degraded 1 failed, 0 stalled\n"), "{status}: {text}");
+    assert!(text.contains("\nch never 0 0 "), "{text}");
     admin.wait_for_line("dhtnode_dump_failing_channels 1");
     admin.wait_for_line("dhtnode_channel_dump_failing{channel=\"ch\"} 1");
     admin.wait_for_line("dhtnode_healthy 0");
@@ -238,15 +242,87 @@ fn the_page_and_all_that_it_loads_come_from_the_node() {
     let mut loaded = 0;
     for attribute in ["src=\"", "href=\""] {
         for link in page.split(attribute).skip(1).filter_map(|rest| rest.split('"').next()) {
-            if link.starts_with(['#', 'd']) {
-                continue; // A place on the page, or an image within it.
+            if link.starts_with('#') {
+                continue; // A place on the page.
             }
             assert!(link.starts_with('/'), "{link} is not from here");
             assert_eq!(admin.get(link).0, 200, "{link}");
             loaded += 1;
         }
     }
-    assert!(loaded >= 2, "a style and a script");
+    assert!(loaded >= 3, "a style, a script and an icon");
+}
+
+/// The words of an expression or a legend: names of metrics, labels, functions.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    text.split(move |c| !is_part(c)).filter(|word| !word.is_empty())
+}
+
+/// The text of an operator's file of this project.
+fn sample(name: &str) -> String {
+    read(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../etc").join(name))
+}
+
+/// Every metric that a text names, without what a histogram's parts have at their ends.
+fn metrics_in(text: &str) -> Vec<&str> {
+    let named = words(text)
+        .filter(|word| ["dhtnode_", "process_"].iter().any(|start| word.starts_with(start)));
+    named.map(|name| name.strip_suffix("_bucket").unwrap_or(name)).collect()
+}
+
+#[test]
+fn what_the_dashboard_and_the_alerts_look_at_is_there() {
+    let instance = Instance::new();
+    let admin = AdminNode::start(&instance, &NodeSettings::default());
+    assert!(put(&mut admin.node.connect(), "ch", 1, b"v"));
+    let text = admin.metrics();
+    let (dashboard, rules) = (sample("grafana-dashboard.json"), sample("prometheus-rules.yml"));
+    let named = [metrics_in(&dashboard), metrics_in(&rules)].concat();
+    assert!(named.len() > 30, "{named:?}");
+    for name in named {
+        assert!(text.contains(&format!("\n# TYPE {name} ")), "there is no {name}");
+    }
+}
+
+#[test]
+fn the_dashboard_has_a_place_and_labels_that_exist_for_all_that_it_shows() {
+    let instance = Instance::new();
+    let admin = AdminNode::start(&instance, &NodeSettings::default());
+    assert!(put(&mut admin.node.connect(), "ch", 1, b"v"));
+    let text = admin.metrics();
+    let dashboard: Value = serde_json::from_str(&sample("grafana-dashboard.json")).unwrap();
+    let (mut numbers, mut places) = (Vec::new(), Vec::new());
+    for panel in dashboard["panels"].as_array().expect("panels") {
+        numbers.push(panel["id"].as_u64().expect("a number"));
+        let [x, y, w, h] =
+            ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().expect("a number"));
+        assert!(w > 0 && h > 0 && x + w <= 24, "{panel}");
+        places.push((x..x + w, y..y + h));
+        for target in panel["targets"].as_array().expect("what it shows") {
+            let expression = target["expr"].as_str().expect("an expression");
+            let metric = metrics_in(expression)[0];
+            let is_of_it = |line: &&str| line.starts_with(metric);
+            let samples: String = text.lines().filter(is_of_it).collect();
+            let legend = target["legendFormat"].as_str().unwrap_or_default();
+            let labels = legend.split("{{").skip(1).filter_map(|rest| rest.split("}}").next());
+            // Prometheus itself adds `instance`.
+            for label in labels.filter(|label| *label != "instance") {
+                assert!(samples.contains(&format!("{label}=\"")), "{metric} has no {label}");
+            }
+        }
+    }
+    for (at, (x, y)) in places.iter().enumerate() {
+        for (other_x, other_y) in &places[..at] {
+            let apart = |a: &std::ops::Range<u64>, b: &std::ops::Range<u64>| {
+                a.end <= b.start || b.end <= a.start
+            };
+            assert!(apart(x, other_x) || apart(y, other_y), "two panels in one place: {places:?}");
+        }
+    }
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert_eq!(numbers.len(), places.len(), "each has a number of its own");
 }
 
 #[test]
