@@ -39,7 +39,7 @@ const BACKLOG: i32 = 128;
 
 /// What a page may load: its own files, nothing from elsewhere, and nobody may frame it.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-                              img-src 'self' data:; connect-src 'self'; base-uri 'none'; \
+                              img-src 'self'; connect-src 'self'; base-uri 'none'; \
                               form-action 'none'; frame-ancestors 'none'";
 
 /// What there is to read.

@@ -34,6 +34,7 @@ use facts::Source;
 const INDEX: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
+const ICON: &str = include_str!("page/icon.svg");
 
 /// The port cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -169,6 +170,8 @@ impl Site for Admin {
             "/" => asset("text/html; charset=utf-8", INDEX),
             "/page.css" => asset("text/css; charset=utf-8", STYLE),
             "/page.js" => asset("text/javascript; charset=utf-8", SCRIPT),
+            // The name that browsers ask for by themselves, as beside /metrics.
+            "/favicon.ico" => asset("image/svg+xml", ICON),
             "/metrics" => asset(dht_admin::CONTENT_TYPE, &metrics::text(self)),
             "/status.json" => asset("application/json", &status::json(self)),
             "/health" => self.health(),

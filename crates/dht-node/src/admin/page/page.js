@@ -4,6 +4,7 @@
 
 const PERIOD_MS = 2000;
 const HISTORY_MAX = 150; // Five minutes.
+const HISTORY_MIN = 30; // A graph is as wide as a minute at least.
 const ROWS_MAX = 200; // Of the table of channels, so that a thousand of them do not slow it down.
 const SVG = "http://www.w3.org/2000/svg";
 const trail = [];
@@ -39,6 +40,7 @@ function micros(n) {
 
 function span(s) {
   if (s === null || s === undefined) return "–";
+  if (s > 0 && s < 0.05) return "< 0.1 s";
   if (s < 10 && s % 1) return `${s.toFixed(1)} s`;
   if (s < 120) return `${Math.round(s)} s`;
   if (s < 7200) return `${Math.round(s / 60)} min`;
@@ -147,18 +149,21 @@ function draw(id, series, show, log) {
   const values = series.flatMap((one) => one.values).filter((n) => n !== null);
   const scale = (n) => (log ? Math.log10(Math.max(n, 10) / 10) : n);
   const top = Math.max(...values.map(scale), log ? 2 : 1) * 1.1;
+  const shown = Math.max(trail.length, HISTORY_MIN);
   series.forEach((one, number) => {
     const line = svg.children[number] || svg.appendChild(document.createElementNS(SVG, "polyline"));
     line.setAttribute("class", number ? "two" : "one");
-    const first = HISTORY_MAX - one.values.length;
+    const first = shown - one.values.length;
     const points = one.values.map((n, at) => [first + at, n]).filter(([, n]) => n !== null);
     line.setAttribute("points", points.map(([at, n]) =>
-      `${(at / (HISTORY_MAX - 1)) * width},${height - (scale(n) / top) * height}`).join(" "));
+      `${(at / (shown - 1)) * width},${height - (scale(n) / top) * height}`).join(" "));
   });
   const now = series.map((one) => `${one.name} ${show(one.values.at(-1) ?? null)}`).join(", ");
   const most = values.length ? show(Math.max(...values)) : "–";
+  const period = span((shown * PERIOD_MS) / 1000);
   text(`${id}-now`, `${now}; most ${most}`);
-  svg.setAttribute("aria-label", `Last five minutes: now ${now}; most ${most}`);
+  text("graph-period", `Graphs: the last ${period}`);
+  svg.setAttribute("aria-label", `Last ${period}: now ${now}; most ${most}`);
 }
 
 function drawGraphs() {
@@ -353,7 +358,7 @@ function show(status) {
     ["requests per s", newest ? count(newest.requests) : "–"],
     ["p99 latency", newest ? micros(newest.p99) : "–"],
     ["records", count(status.totals.records)], ["values", bytes(status.totals.value_bytes)],
-    ["resident memory", bytes(status.process.resident_bytes)],
+    ["memory", bytes(status.process.resident_bytes)],
     ["cores in use", (cpu / 100).toFixed(2)], ["connections", count(open)],
     ["channels", count(status.totals.channels)],
   ]);
