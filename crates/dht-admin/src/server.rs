@@ -20,6 +20,8 @@ use socket2::{Domain, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::sync::{Semaphore, oneshot};
 
+use crate::peers::Peers;
+
 /// Most connections at a time; more are closed at once.
 const CONNECTIONS_MAX: usize = 64;
 /// Most bytes of a request's head.
@@ -37,10 +39,11 @@ const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 /// The system's queue of connections that are not yet accepted.
 const BACKLOG: i32 = 128;
 
-/// What a page may load: its own files, nothing from elsewhere, and nobody may frame it.
+/// What a page may load: its own files, nothing from elsewhere, and nobody may frame it. At the end
+/// comes what its script may read: its own server and the peers.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; \
-                              img-src 'self'; connect-src 'self'; base-uri 'none'; \
-                              form-action 'none'; frame-ancestors 'none'";
+                              img-src 'self'; base-uri 'none'; form-action 'none'; \
+                              frame-ancestors 'none'; connect-src 'self'";
 
 /// What there is to read.
 pub trait Site: Send + Sync + 'static {
@@ -58,6 +61,8 @@ pub struct Answer {
     pub content_type: &'static str,
     /// All of it.
     pub body: Vec<u8>,
+    /// Whether pages of the peers may read it.
+    pub is_for_peers: bool,
 }
 
 impl Answer {
@@ -65,8 +70,16 @@ impl Answer {
     #[must_use]
     pub fn text(status: u16, text: impl Into<String>) -> Self {
         let body = text.into().into_bytes();
-        Self { status, content_type: "text/plain; charset=utf-8", body }
+        Self { status, content_type: "text/plain; charset=utf-8", body, is_for_peers: false }
     }
+}
+
+/// What every answer depends on.
+struct Served {
+    address: SocketAddr,
+    site: Arc<dyn Site>,
+    peers: Peers,
+    content_policy: HeaderValue,
 }
 
 /// A server that runs. Dropping it ends it.
@@ -79,9 +92,11 @@ pub struct AdminServer {
 
 impl AdminServer {
     /// Listens on an address, whose port may be 0: the system chooses.
-    pub fn start(address: SocketAddr, site: Arc<dyn Site>) -> io::Result<Self> {
+    pub fn start(address: SocketAddr, site: Arc<dyn Site>, peers: Peers) -> io::Result<Self> {
         let listener = listen(address)?;
         let address = listener.local_addr()?;
+        let content_policy = content_policy(&peers);
+        let served = Arc::new(Served { address, site, peers, content_policy });
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
@@ -91,7 +106,7 @@ impl AdminServer {
                     Err(error) => return log::error!("the admin port cannot be served: {error}"),
                 };
                 tokio::select! {
-                    () = accept(listener, address, site) => {}
+                    () = accept(listener, served) => {}
                     _ = stopped => {}
                 }
             });
@@ -126,7 +141,13 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-async fn accept(listener: tokio::net::TcpListener, address: SocketAddr, site: Arc<dyn Site>) {
+fn content_policy(peers: &Peers) -> HeaderValue {
+    let peers: String = peers.iter().map(|peer| format!(" http://{peer}")).collect();
+    let policy = HeaderValue::try_from(format!("{CONTENT_POLICY}{peers}"));
+    policy.expect("letters, digits and marks that a header may have")
+}
+
+async fn accept(listener: tokio::net::TcpListener, served: Arc<Served>) {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok((socket, _)) = listener.accept().await else {
@@ -134,20 +155,20 @@ async fn accept(listener: tokio::net::TcpListener, address: SocketAddr, site: Ar
             continue;
         };
         let Ok(place) = Arc::clone(&room).try_acquire_owned() else { continue };
-        let site = Arc::clone(&site);
+        let served = Arc::clone(&served);
         tokio::spawn(async move {
-            serve(socket, address, &*site).await;
+            serve(socket, &served).await;
             drop(place);
         });
     }
 }
 
 /// Answers the requests of one connection.
-async fn serve(socket: TcpStream, address: SocketAddr, site: &dyn Site) {
+async fn serve(socket: TcpStream, served: &Served) {
     // Without it answers are later, nothing else.
     let _ = socket.set_nodelay(true);
     let service = service_fn(|request: Request<Incoming>| async move {
-        Ok::<_, Infallible>(respond(&request, address, site))
+        Ok::<_, Infallible>(respond(&request, served))
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -163,13 +184,13 @@ async fn serve(socket: TcpStream, address: SocketAddr, site: &dyn Site) {
     }
 }
 
-fn respond<B>(request: &Request<B>, address: SocketAddr, site: &dyn Site) -> Response<Full<Bytes>> {
-    let answer = if !is_meant_for(request.headers(), address.ip()) {
+fn respond<B>(request: &Request<B>, served: &Served) -> Response<Full<Bytes>> {
+    let answer = if !is_meant_for(request.headers(), served.address.ip()) {
         Answer::text(421, "This server is reached by its address or as localhost only.\n")
     } else if !matches!(*request.method(), Method::GET | Method::HEAD) {
         Answer::text(405, "This server is for reading only.\n")
     } else {
-        let found = site.answer(request.uri().path());
+        let found = served.site.answer(request.uri().path());
         found.unwrap_or_else(|| Answer::text(404, "There is nothing here.\n"))
     };
     let mut response = Response::new(Full::new(Bytes::from(answer.body)));
@@ -179,16 +200,30 @@ fn respond<B>(request: &Request<B>, address: SocketAddr, site: &dyn Site) -> Res
     if answer.status == 405 {
         headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
     }
+    if answer.is_for_peers {
+        headers.insert(header::VARY, HeaderValue::from_static("origin"));
+        if let Some(origin) = origin_of_peer(request, &served.peers) {
+            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        }
+    }
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    headers.insert(header::CONTENT_SECURITY_POLICY, served.content_policy.clone());
     for (name, value) in [
         (header::CACHE_CONTROL, "no-store"),
-        (header::CONTENT_SECURITY_POLICY, CONTENT_POLICY),
         (header::REFERRER_POLICY, "no-referrer"),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
     }
     response
+}
+
+/// Where the page comes from whose script asks, if that is a peer. A browser tells it, and hands
+/// the answer to the script only if it is named there.
+fn origin_of_peer<'a, B>(request: &'a Request<B>, peers: &Peers) -> Option<&'a HeaderValue> {
+    let origin = request.headers().get(header::ORIGIN)?;
+    let is_peer = origin.to_str().is_ok_and(|origin| peers.has_origin(origin));
+    (request.method() == Method::GET && is_peer).then_some(origin)
 }
 
 /// A browser on this machine can be led to a loopback address under a name of somebody else's,
@@ -217,12 +252,14 @@ mod tests {
 
     impl Site for Echo {
         fn answer(&self, path: &str) -> Option<Answer> {
-            (path != "/nothing").then(|| Answer::text(200, path))
+            let is_for_peers = path == "/shared";
+            (path != "/nothing").then(|| Answer { is_for_peers, ..Answer::text(200, path) })
         }
     }
 
     fn server() -> AdminServer {
-        AdminServer::start((Ipv4Addr::LOCALHOST, 0).into(), Arc::new(Echo)).unwrap()
+        let peers = Peers::parse("10.0.0.1:10200,node-2:10200").unwrap();
+        AdminServer::start((Ipv4Addr::LOCALHOST, 0).into(), Arc::new(Echo), peers).unwrap()
     }
 
     /// Sends bytes and receives up to the end.
@@ -270,6 +307,37 @@ mod tests {
             let answer = get(&server, "GET /", host);
             assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{host}: {answer}");
         }
+    }
+
+    #[test]
+    fn pages_of_peers_may_read_what_is_shared_and_nobody_else_may() {
+        let server = server();
+        let allowed = |method: &str, path: &str, origin: &str| {
+            let host = format!("localhost\r\nOrigin: {origin}");
+            let answer = get(&server, &format!("{method} {path}"), &host);
+            let head = answer.split("\r\n\r\n").next().unwrap();
+            let mut lines = head.lines();
+            lines.find_map(|line| line.strip_prefix("access-control-allow-").map(str::to_owned))
+        };
+        for origin in ["http://10.0.0.1:10200", "http://node-2:10200"] {
+            assert_eq!(allowed("GET", "/shared", origin), Some(format!("origin: {origin}")));
+            for (method, path) in [
+                ("GET", "/other"),
+                ("GET", "/shared/"),
+                ("HEAD", "/shared"),
+                ("POST", "/shared"),
+                ("OPTIONS", "/shared"),
+            ] {
+                assert_eq!(allowed(method, path, origin), None, "{method} {path}");
+            }
+        }
+        for origin in ["http://evil.example", "https://node-2:10200", "http://node-2", "null", "*"]
+        {
+            assert_eq!(allowed("GET", "/shared", origin), None, "{origin}");
+        }
+        let answer = get(&server, "GET /", "localhost");
+        let policy = "connect-src 'self' http://10.0.0.1:10200 http://node-2:10200\r\n";
+        assert!(answer.contains(policy), "{answer}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
-use dht_admin::{AdminServer, Answer, Site};
+use dht_admin::{AdminServer, Answer, Peers, Site};
 
 use crate::config::AdminConfig;
 use crate::context::{Clock, UnixTime};
@@ -34,7 +34,11 @@ use facts::Source;
 const INDEX: &str = include_str!("page/index.html");
 const STYLE: &str = include_str!("page/page.css");
 const SCRIPT: &str = include_str!("page/page.js");
+const RING: &str = include_str!("page/ring.js");
 const ICON: &str = include_str!("page/icon.svg");
+
+/// What the page reads, and the pages of the peers.
+const STATUS: &str = "/status.json";
 
 /// The port cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +61,7 @@ pub(crate) struct RunningAdmin {
 pub(crate) struct Admin {
     phase: RwLock<Phase>,
     channels_max: usize,
+    peers: Peers,
     clock: Clock,
     unix_time: UnixTime,
     /// Since when the process has been running.
@@ -104,11 +109,13 @@ impl RunningAdmin {
         let site = Arc::new(Admin {
             phase: RwLock::new(Phase::Loading),
             channels_max: config.metrics_channels,
+            peers: config.peers.clone(),
             clock,
             unix_time,
             began: (clock(), unix_time()),
         });
-        let server = AdminServer::start(address, Arc::clone(&site) as Arc<dyn Site>)
+        let served = Arc::clone(&site) as Arc<dyn Site>;
+        let server = AdminServer::start(address, served, config.peers.clone())
             .map_err(|source| AdminError { address, source })?;
         log::info!("Metrics, health and a page to look at: http://{}/", server.address());
         if !address.ip().is_loopback() {
@@ -165,15 +172,17 @@ impl Site for Admin {
             status: 200,
             content_type,
             body: text.as_bytes().to_vec(),
+            is_for_peers: path == STATUS,
         };
         Some(match path {
             "/" => asset("text/html; charset=utf-8", INDEX),
             "/page.css" => asset("text/css; charset=utf-8", STYLE),
+            "/ring.js" => asset("text/javascript; charset=utf-8", RING),
             "/page.js" => asset("text/javascript; charset=utf-8", SCRIPT),
             // The name that browsers ask for by themselves, as beside /metrics.
             "/favicon.ico" => asset("image/svg+xml", ICON),
             "/metrics" => asset(dht_admin::CONTENT_TYPE, &metrics::text(self)),
-            "/status.json" => asset("application/json", &status::json(self)),
+            STATUS => asset("application/json", &status::json(self)),
             "/health" => self.health(),
             "/ready" => self.ready(),
             _ => return None,

@@ -27,6 +27,7 @@ pub(super) fn json(admin: &Admin) -> String {
         "phase": phase.name(),
         "version": env!("CARGO_PKG_VERSION"),
         "unix_time": unix_time,
+        "peers": admin.peers.iter().collect::<Vec<_>>(),
         "uptime_s": now.saturating_duration_since(admin.began.0).as_secs(),
         "process": {
             "cpu_s": totals.cpu_user_s + totals.cpu_system_s,

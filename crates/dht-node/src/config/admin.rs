@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
+use dht_admin::Peers;
 use dht_daemon::ini::Ini;
 use dht_daemon::{ConfigError, Section};
 
@@ -18,6 +19,8 @@ const HOT_KEY_SAMPLE_DEFAULT: u32 = 1024;
 pub struct AdminConfig {
     /// Where to listen; none: not at all. The port may be 0: the system chooses.
     pub address: Option<SocketAddr>,
+    /// Admin ports of other nodes, whose pages may read here, and which the page here reads.
+    pub peers: Peers,
     /// Most channels that have metrics of their own.
     pub metrics_channels: usize,
     /// Milliseconds from which on a request is slow; 0: never.
@@ -42,6 +45,7 @@ impl AdminConfig {
         }
         let config = Self {
             address: port.map(|port| SocketAddr::new(ip, port)),
+            peers: peers(&mut section)?,
             metrics_channels: section.or("metrics_channels", CHANNELS_DEFAULT)?,
             slow_request_ms: section.or("slow_request_ms", SLOW_REQUEST_MS_DEFAULT)?,
             hot_key_sample: section.or("hot_key_sample", HOT_KEY_SAMPLE_DEFAULT)?,
@@ -62,6 +66,14 @@ impl AdminConfig {
     pub const fn hot_key_sample(&self) -> u32 {
         if self.address.is_some() { self.hot_key_sample } else { 0 }
     }
+}
+
+fn peers(section: &mut Section<'_>) -> Result<Peers, ConfigError> {
+    let text: Option<String> = section.get("peers")?;
+    Peers::parse(text.as_deref().unwrap_or_default()).map_err(|error| {
+        let hint = "allowed: a list like 10.0.0.1:10200, 10.0.0.2:10200";
+        section.error("peers", format!("Admin.peers: {error}"), hint)
+    })
 }
 
 /// Host names are refused, as in `[Server] address`.

@@ -201,9 +201,10 @@ impl Browser {
         requested.collect()
     }
 
-    /// A picture of the page from the top on, as PNG in base64.
-    pub(crate) fn picture(&self, width: u32, height: u32, scale: f64) -> String {
-        let clip = json!({ "x": 0, "y": 0, "width": width, "height": height, "scale": scale });
+    /// A picture of a part of the page, as PNG in base64.
+    pub(crate) fn picture(&self, (top, width, height): (f64, u32, u32), scale: f64) -> String {
+        let clip =
+            json!({ "x": 0, "y": top, "width": width, "height": height, "scale": scale });
         let params = json!({ "captureBeyondViewport": true, "clip": clip });
         let mut picture = self.devtools("Page.captureScreenshot", &params);
         let Value::String(data) = picture["data"].take() else { panic!("no picture") };

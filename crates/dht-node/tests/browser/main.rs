@@ -1,7 +1,7 @@
 //! The page of the admin port in a real browser: a headless Chromium, driven by its WebDriver.
 //!
 //! ```text
-//! views.rs, keyboard.rs, trouble.rs, load.rs    the tests
+//! views.rs, keyboard.rs, trouble.rs, load.rs, ring.rs    the tests
 //!   > page.rs       a browser that has a node's page open, and what it shows
 //!     > node.rs       the node, and what its /status.json says
 //!     > driver.rs     W3C WebDriver, as much of it as is needed
@@ -18,5 +18,6 @@ mod keyboard;
 mod load;
 mod node;
 mod page;
+mod ring;
 mod trouble;
 mod views;

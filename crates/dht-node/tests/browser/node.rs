@@ -21,9 +21,14 @@ pub(crate) struct Node {
 }
 
 impl Node {
+    /// On an admin port that the system chooses.
     pub(crate) fn start(settings: &NodeSettings) -> Self {
+        Self::start_at(0, settings)
+    }
+
+    pub(crate) fn start_at(admin_port: u16, settings: &NodeSettings) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let settings = settings.clone().with("Admin", "port", "0");
+        let settings = settings.clone().with("Admin", "port", &admin_port.to_string());
         let exe = Path::new(env!("CARGO_BIN_EXE_dhtnode"));
         let process = NodeProcess::start(exe, dir.path(), &settings);
         let mut peer = process.connect();

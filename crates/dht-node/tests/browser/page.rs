@@ -131,13 +131,15 @@ impl<'a> Page<'a> {
         assert_eq!(is_dark, self.device.is_dark, "{back}");
     }
 
-    /// Takes a picture of the page's first so many pixels, if pictures are wanted.
-    pub(crate) fn picture(&self, name: &str, height: u32) {
+    /// Takes a picture of so many pixels from an element on, if pictures are wanted.
+    pub(crate) fn picture(&self, name: &str, css: &str, height: u32) {
         let Some(folder) = std::env::var_os("DHT_SCREENSHOTS") else { return };
-        self.browser.run("window.scrollTo(0, 0)", &[]);
+        let script = "scrollTo(0, 0);\
+                      return document.querySelector(arguments[0]).getBoundingClientRect().top";
+        let top = self.browser.run(script, &[css]).as_f64().expect("a number");
         // Small, and still to be read.
         let scale = if self.device.is_phone { 1.0 } else { 0.625 };
-        let data = self.browser.picture(self.device.width, height, scale);
+        let data = self.browser.picture((top, self.device.width, height), scale);
         let png = base64::engine::general_purpose::STANDARD.decode(data).unwrap();
         std::fs::write(std::path::Path::new(&folder).join(name), png).unwrap();
     }

@@ -68,9 +68,17 @@ function rows(id, wanted, none) {
       const isText = (row.text || []).includes(column);
       cell.className = isText ? "text" : "";
       cell.colSpan = row.span || 1;
-      if (cell.textContent !== value) cell.textContent = value;
+      if (row.href && !column) link(cell, row.href, value);
+      else if (cell.firstElementChild || cell.textContent !== value) cell.textContent = value;
     });
   });
+}
+
+function link(cell, href, value) {
+  if (!cell.firstElementChild) cell.replaceChildren(document.createElement("a"));
+  const a = cell.firstElementChild;
+  if (a.href !== href) a.href = href;
+  if (a.textContent !== value) a.textContent = value;
 }
 
 function facts(id, wanted) {
@@ -177,58 +185,18 @@ function drawGraphs() {
   ], bytes);
 }
 
-// ---- the ring
-
-// The hash space, from the top on clockwise. Hashes are told by their first 32 bits.
-function arc(range, name) {
-  const turn = (hash) => (parseInt(hash.slice(0, 8), 16) / 2 ** 32) * 2 * Math.PI;
-  const [from, to] = [turn(range.min), turn(range.max) + (2 * Math.PI) / 2 ** 32];
-  const path = document.createElementNS(SVG, "path");
-  const end = Math.min(to, from + 2 * Math.PI - 0.001);
-  const at = (angle) => `${40 * Math.sin(angle)} ${-40 * Math.cos(angle)}`;
-  const large = end - from > Math.PI ? 1 : 0;
-  path.setAttribute("d", `M ${at(from)} A 40 40 0 ${large} 1 ${at(end)}`);
-  path.setAttribute("class", name);
-  return path;
-}
-
-function label(x, y, value, name) {
-  const element = document.createElementNS(SVG, "text");
-  element.setAttribute("x", x);
-  element.setAttribute("y", y);
-  element.setAttribute("class", name);
-  element.textContent = value;
-  return element;
-}
-
-const percent = (share) => `${(share * 100).toFixed(share < 0.1 ? 2 : 1)} %`;
-
-function drawRing(node) {
-  const ring = $("ring");
-  const circle = document.createElementNS(SVG, "circle");
-  circle.setAttribute("r", 40);
-  const parts = [circle];
-  if (node.range.share > 0) parts.push(arc(node.range, "own"));
-  for (const range of node.giving.concat(node.taking ? [node.taking] : [])) {
-    parts.push(arc(range, "away"));
-  }
-  parts.push(label(0, 3, percent(node.range.share), ""), label(0, -52, "0", "edge"),
-    label(0, 57, "8000…", "edge"));
-  ring.replaceChildren(...parts);
-  ring.setAttribute("aria-label", `The hash space: this node has ${percent(node.range.share)}, `
-    + `from ${node.range.min} to ${node.range.max}`);
-}
-
 // ---- the whole page
+
+function stateOf(status) {
+  if (status.phase === "loading") return ["Loading dumps and log", ""];
+  if (status.phase === "stopping") return ["Stopping: writes dumps", ""];
+  if (status.dumps.trouble) return [`Degraded: ${status.dumps.trouble}`, "bad"];
+  return ["Healthy, serving", "good"];
+}
 
 function showState(status) {
   const state = $("state");
-  let [message, name] = ["Healthy, serving", "good"];
-  if (status.phase !== "serving") {
-    [message, name] = [status.phase === "loading" ? "Loading dumps and log" : "Stopping: writes dumps", ""];
-  } else if (status.dumps.trouble) {
-    [message, name] = [`Degraded: ${status.dumps.trouble}`, "bad"];
-  }
+  const [message, name] = stateOf(status);
   state.className = `state ${name}`;
   text("state", message);
   document.title = `${status.dumps && status.dumps.trouble ? "⚠ " : ""}dhtnode`
@@ -279,7 +247,6 @@ function showNode(node) {
     ...node.given_away.map((part) => ["given away", `${part.min} to ${part.max}`]),
     ...(node.disputed ? [["undecided", `${node.disputed.min} to ${node.disputed.max}`, "bad"]] : []),
   ]);
-  drawRing(node);
 }
 
 function showDumps(status) {
@@ -365,6 +332,7 @@ function show(status) {
   drawGraphs();
   showRequests(list, status.edges_micros);
   showNode(status.node);
+  showRing(status, newest ? newest.requests : null);
   showChannels(status);
   showDumps(status);
   showStreams(status);
@@ -384,6 +352,7 @@ async function look() {
       status.at = performance.now();
       show(status);
       last = status;
+      askPeers(status.peers);
     } catch (error) {
       $("state").className = "state bad";
       text("state", `No answer from the node (${error.message}); trying again`);
