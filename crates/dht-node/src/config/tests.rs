@@ -110,6 +110,16 @@ fn addresses_are_ipv4_literals() {
 }
 
 #[test]
+fn peers_are_hosts_with_ports() {
+    let peers = |text: &str| with(&format!("[Admin]\nport = 10200\npeers = {text}"));
+    let config = peers("10.0.0.1:10200, node-2:10200").unwrap();
+    assert_eq!(config.admin.peers.iter().collect::<Vec<_>>(), ["10.0.0.1:10200", "node-2:10200"]);
+    let error = peers("10.0.0.1:10200, node-2").unwrap_err();
+    let expected = "Admin.peers: 'node-2' is no IPv4 address or host name with a port";
+    assert_eq!(error.problem, expected);
+}
+
+#[test]
 fn ports_leave_room_for_the_neo_port() {
     assert_eq!(with("port = 65435").unwrap().server.port, PORT_MAX);
     let expected = "Configuration key Server.port is bigger than allowed maximum of 65435";

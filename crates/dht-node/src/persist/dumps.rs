@@ -262,8 +262,8 @@ impl Dumps {
         trouble: Option<String>,
         now: Instant,
     ) -> DumpReport {
-        let running = lock(&self.running);
-        let running = running.as_ref().map(|running| RunningReport {
+        // Locks are given back before the next is taken: the thread that dumps waits for them.
+        let running = lock(&self.running).as_ref().map(|running| RunningReport {
             channel: running.channel.clone(),
             stalled_for: self.stalled_for(running, now),
         });

@@ -3,7 +3,7 @@
 //! The clients that there are for Rust are asynchronous and bring fifty crates; these tests need
 //! six of the protocol's commands.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
@@ -16,6 +16,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Names of the browser; the first that is there is taken.
 const BROWSERS: [&str; 2] = ["chromium", "chromium-browser"];
 const DRIVER: &str = "chromedriver";
+/// How often the driver is started anew when it cannot have its port.
+const DRIVER_TRIES: usize = 5;
 /// How the driver says where it listens.
 const LISTENS: &str = "was started successfully on port ";
 
@@ -82,15 +84,8 @@ impl Browser {
     }
 
     fn launch(browser: &str) -> Self {
-        let mut driver = Command::new(DRIVER)
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("it has told its version");
-        let mut stdout = BufReader::new(driver.stdout.take().expect("a pipe"));
-        let port = port(&mut stdout);
+        let started = (0..DRIVER_TRIES).find_map(|_| start_driver());
+        let (driver, stdout, port) = started.expect("a driver that tells its port");
         let agent = agent();
         let profile = tempfile::tempdir().unwrap();
         let path = format!("--user-data-dir={}", profile.path().display());
@@ -203,8 +198,7 @@ impl Browser {
 
     /// A picture of a part of the page, as PNG in base64.
     pub(crate) fn picture(&self, (top, width, height): (f64, u32, u32), scale: f64) -> String {
-        let clip =
-            json!({ "x": 0, "y": top, "width": width, "height": height, "scale": scale });
+        let clip = json!({ "x": 0, "y": top, "width": width, "height": height, "scale": scale });
         let params = json!({ "captureBeyondViewport": true, "clip": clip });
         let mut picture = self.devtools("Page.captureScreenshot", &params);
         let Value::String(data) = picture["data"].take() else { panic!("no picture") };
@@ -228,12 +222,25 @@ pub(crate) fn agent() -> Agent {
     config.timeout_global(Some(PATIENCE)).build().into()
 }
 
-/// Where the driver listens, which it tells.
-fn port(stdout: &mut impl BufRead) -> u16 {
-    let told = stdout.lines().map_while(Result::ok);
+/// Starts the driver on a port that it chooses and tells. None if it ends instead: somebody else may
+/// have taken the port before it listened on it.
+fn start_driver() -> Option<(Child, BufReader<ChildStdout>, u16)> {
+    let mut driver = Command::new(DRIVER)
+        .arg("--port=0")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it has told its version");
+    let mut stdout = BufReader::new(driver.stdout.take().expect("a pipe"));
+    let told = stdout.by_ref().lines().map_while(Result::ok);
     let mut ports = told.filter_map(|line| {
         let (_, port) = line.split_once(LISTENS)?;
         port.trim_end_matches('.').parse().ok()
     });
-    ports.next().expect("the driver tells its port")
+    if let Some(port) = ports.next() {
+        return Some((driver, stdout, port));
+    }
+    driver.wait().expect("our child");
+    None
 }

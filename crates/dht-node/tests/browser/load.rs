@@ -99,7 +99,7 @@ fn figures_keep_up(device: Device) -> Option<()> {
         page.check();
         let name = if device.is_phone { "phone.png" } else { "busy.png" };
         let name = if device.is_dark { "dark.png" } else { name };
-        page.picture(name, "body", if device.is_phone { 1500 } else { 1750 });
+        page.picture(name, "html", if device.is_phone { 1500 } else { 1750 });
     });
     Some(())
 }

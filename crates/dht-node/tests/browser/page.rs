@@ -7,7 +7,7 @@ use serde_json::Value;
 use crate::driver::{Browser, Device};
 use crate::node::Node;
 
-/// Most text that is shown with less contrast to what is behind it than WCAG AA asks for, 4.5 to 1.
+/// Texts with less contrast to what is behind them than WCAG AA asks for, 4.5 to 1.
 const PALE_TEXTS: &str = r#"
 const channels = (color) => color.match(/[\d.]+/g).map(Number);
 const luminance = ([r, g, b]) => {
@@ -110,7 +110,7 @@ impl<'a> Page<'a> {
     }
 
     /// Checks what holds for whatever the page shows: nothing came from elsewhere, nothing failed,
-    /// nothing is cut off at the side, all can be read.
+    /// nothing is cut off at the side or squeezed, all can be read.
     pub(crate) fn check(&self) {
         assert_eq!(self.browser.console(), Vec::<String>::new());
         let requested = self.browser.requested();
@@ -125,6 +125,10 @@ impl<'a> Page<'a> {
         assert_eq!(widths[0], widths[1], "the page is wider than the {:?}", self.device);
         assert_eq!(widths[2], self.device.width, "{:?}", self.device);
         assert_eq!(self.browser.run(PALE_TEXTS, &[]), Value::Array(Vec::new()));
+        let script = "return [...document.querySelectorAll('td.text')]\
+                      .filter((cell) => cell.clientWidth && cell.clientWidth < 80)\
+                      .map((cell) => cell.innerText)";
+        assert_eq!(self.browser.run(script, &[]), Value::Array(Vec::new()), "squeezed texts");
         let script = "return getComputedStyle(document.body).backgroundColor";
         let back = self.browser.run(script, &[]);
         let is_dark = back.as_str().is_some_and(|color| color == "rgb(20, 23, 27)");

@@ -54,7 +54,7 @@ fn all_nodes_are_shown(device: Device) {
     });
     let told = page.attribute("#ring", "aria-label");
     assert!(told.contains(&format!("{} has 50.0 %", host(&upper))), "{told}");
-    let (name, height) = if device.is_phone { ("ring-phone.png", 850) } else { ("ring.png", 480) };
+    let (name, height) = if device.is_phone { ("ring-phone.png", 900) } else { ("ring.png", 560) };
     page.picture(name, "#range", height);
     // The browser itself tells of the one that is not there, and asks nobody else.
     let console = page.browser.console();

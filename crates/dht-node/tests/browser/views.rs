@@ -194,5 +194,5 @@ fn an_empty_node_says_so_in_every_view() {
     page.expect_fact("#glance", "records", "0");
     page.expect_fact("#log-facts", "log of changes", "off: level memory");
     page.check();
-    page.picture("empty.png", "body", 1500);
+    page.picture("empty.png", "html", 1500);
 }
