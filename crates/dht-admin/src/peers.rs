@@ -1,7 +1,7 @@
 //! Other servers like this one, whose pages may read what is shared here, and the other way round.
 //!
-//! A page of `http://a:1` reads `http://b:1/status.json` if `a:1` is a peer of `b:1`, which then lets
-//! the browser hand the answer on, and `b:1` one of `a:1`, whose page may ask for it.
+//! A page of `http://a:1` reads `http://b:1/status.json` if `a:1` is a peer of `b:1`, which then
+//! lets the browser hand the answer on, and `b:1` one of `a:1`, whose page may ask for it.
 
 use std::net::Ipv4Addr;
 

@@ -222,8 +222,8 @@ pub(crate) fn agent() -> Agent {
     config.timeout_global(Some(PATIENCE)).build().into()
 }
 
-/// Starts the driver on a port that it chooses and tells. None if it ends instead: somebody else may
-/// have taken the port before it listened on it.
+/// Starts the driver on a port that it chooses and tells. None if it ends instead: somebody else
+/// may have taken the port before it listened on it.
 fn start_driver() -> Option<(Child, BufReader<ChildStdout>, u16)> {
     let mut driver = Command::new(DRIVER)
         .arg("--port=0")
