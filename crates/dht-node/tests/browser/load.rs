@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use dht_testkit::{NodeSettings, Peer, legacy, wait_for};
 
 use crate::driver::{DESKTOP, Device, PHONE};
-use crate::node::{Node, burst, listen};
+use crate::node::{HOT_KEY, Node, burst, listen};
 use crate::page::Page;
 
 /// Each has a [`burst`] of requests under way.
@@ -57,7 +57,8 @@ fn handled_by(node: &Node, request: &str) -> u64 {
 
 fn figures_keep_up(device: Device) -> Option<()> {
     let settings = NodeSettings::default()
-        .with("Admin", "hot_key_sample", "16")
+        // Every so many requests, which must not be in step with the bursts.
+        .with("Admin", "hot_key_sample", "7")
         .with("Admin", "slow_request_ms", "1")
         .with("Dumps", "period_s", "2");
     let node = Node::start(&settings);
@@ -95,7 +96,7 @@ fn figures_keep_up(device: Device) -> Option<()> {
             let shown = page.fact("#glance", "requests per s")?.replace(',', "");
             (shown.parse::<f64>().ok()? > 0.0).then_some(())
         });
-        wait_for("hot keys", || page.rows("#hot-rows").first()?.get(2).cloned());
+        page.expect_row("#hot-rows", &[&format!("{HOT_KEY:016x}")]);
         page.expect_row("#stream-rows", &[&slow_listener.0.local_addr().unwrap().to_string()]);
         assert!(page.rows("#channel-rows").len() <= 200, "the table is bounded");
         page.check();
