@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrayvec::ArrayVec;
 use dht_protocol::legacy::batch::Compressor;
 use dht_protocol::neo::batch::RefreshBatch;
 use dht_protocol::wire::Writer;
@@ -19,6 +20,7 @@ use crate::hot_keys::Sampler;
 use crate::latency::Timing;
 use crate::mailbox::Mailbox;
 use crate::ranges::RangeView;
+use crate::session::BATCH_REQUESTS;
 use crate::shared::Shared;
 use crate::slow::SlowWatch;
 
@@ -235,6 +237,23 @@ impl Context {
         } else {
             Place::Elsewhere
         }
+    }
+
+    /// Fetches the first of these records into the cache, side by side.
+    pub(crate) fn prefetch<'a>(&mut self, records: impl Iterator<Item = (&'a str, Key)>) {
+        // Mostly they are of one channel: it is looked up once for each run.
+        let mut channels = ArrayVec::<Arc<Channel>, BATCH_REQUESTS>::new();
+        let mut keys = ArrayVec::<(usize, Key), BATCH_REQUESTS>::new();
+        for (name, key) in records.take(BATCH_REQUESTS) {
+            if channels.last().is_none_or(|channel| channel.name().as_str() != name) {
+                let Some(channel) = self.channel(name) else { continue };
+                channels.push(channel);
+            }
+            keys.push((channels.len() - 1, key));
+        }
+        let keys: ArrayVec<(&Channel, Key), BATCH_REQUESTS> =
+            keys.iter().map(|&(at, key)| (&*channels[at], key)).collect();
+        self.shared.store.prefetch(&keys);
     }
 
     /// The channel of that name, if there is one.

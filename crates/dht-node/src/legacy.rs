@@ -48,6 +48,11 @@ impl LegacySession {
         )
     }
 
+    /// The record that the request at the front of `input` is about, if nothing else comes first.
+    pub(crate) fn record_ahead<'a>(&self, input: &'a [u8]) -> Option<(&'a str, Key)> {
+        if self.stream.is_none() { self.server.record_ahead(input) } else { None }
+    }
+
     /// Whether the connection has something that waits for the next flush.
     pub(crate) const fn listens(&self) -> bool {
         matches!(self.stream, Some(Running { stream: Stream::Listen(_), .. }))

@@ -25,7 +25,7 @@ use crate::durability::{Journal, JournalOptions};
 use crate::handlers::remove_record;
 use crate::mailbox::{Accepted, Mailbox};
 use crate::moves::Removal;
-use crate::session::Session;
+use crate::session::{Session, TOGETHER_MIN};
 use crate::shared::Shared;
 
 /// Records of removed channels that a turn frees at most.
@@ -110,6 +110,7 @@ impl Worker {
             }
             self.look_at_ranges();
             self.ring_alarms();
+            self.look_ahead();
             for _ in 0..self.queue.len() {
                 if let Some(conn) = self.queue.pop_front() {
                     self.turn(conn);
@@ -243,6 +244,20 @@ impl Worker {
     fn close(&self, connection: Connection) {
         connection.protocol().connections(&self.cx.shared).close();
         connection.close(&self.cx);
+    }
+
+    /// Fetches the records that this turn is about into the cache, so that the connections' misses
+    /// overlap; as far as the driver knows what they have received.
+    fn look_ahead(&mut self) {
+        if self.queue.len() < TOGETHER_MIN {
+            return;
+        }
+        let (driver, connections) = (&self.driver, &self.connections);
+        let records = self.queue.iter().filter_map(|&conn| {
+            let bytes = driver.peek(conn)?;
+            connections.get(conn)?.record_ahead(bytes)
+        });
+        self.cx.prefetch(records);
     }
 
     /// One turn of one connection: at most one receive, and what follows from it.
