@@ -91,8 +91,8 @@ pub(crate) struct Heap {
     large_free: Vec<u32>,
     /// The one empty span that is kept.
     idle: Option<SpanId>,
-    /// Nothing is evacuated while more bytes than this are in record slots.
-    evacuate_below: u64,
+    /// Bytes of record slots that were freed since victims were last looked for.
+    freed_bytes: u64,
     /// [`REGIONS_MAX`], but in tests.
     regions_max: usize,
     in_use: HeapUse,
@@ -111,7 +111,7 @@ impl Heap {
             large: Vec::new(),
             large_free: Vec::new(),
             idle: None,
-            evacuate_below: 0,
+            freed_bytes: 0,
             regions_max,
             in_use: HeapUse::default(),
         }
@@ -307,9 +307,9 @@ impl Heap {
         if is_more {
             self.in_use.record_bytes += bytes;
             self.in_use.slots += 1;
-            self.expect_growth();
         } else {
             self.in_use.record_bytes -= bytes;
+            self.freed_bytes += bytes;
             self.in_use.slots -= 1;
         }
     }
