@@ -36,6 +36,10 @@ const LARGE: u32 = 1 << 31;
 const LARGE_MAX: usize = LARGE as usize - 1;
 /// A page of the system, or a multiple: only whole ones can be given back.
 const PAGE_BYTES: usize = 4096;
+/// Bytes of a cache line.
+const LINE_BYTES: usize = size_of::<[[u8; 8]; LINE]>();
+/// Lines of a record that are fetched ahead: the processor expects the rest of a long one by itself.
+const RECORD_LINES_MAX: usize = 4;
 /// Units of 4 bytes in a region, and in a block.
 const REGION_UNITS_LOG2: u32 = (REGION_BYTES / 4).ilog2();
 const BLOCK_UNITS_LOG2: u32 = (BLOCK_BYTES / 4).ilog2();
@@ -93,6 +97,8 @@ pub(crate) struct Heap {
     idle: Option<SpanId>,
     /// Bytes of record slots that were freed since victims were last looked for.
     freed_bytes: u64,
+    /// Cache lines that a record touches, a guess from the average length.
+    record_lines: usize,
     /// [`REGIONS_MAX`], but in tests.
     regions_max: usize,
     in_use: HeapUse,
@@ -112,6 +118,7 @@ impl Heap {
             large_free: Vec::new(),
             idle: None,
             freed_bytes: 0,
+            record_lines: 1,
             regions_max,
             in_use: HeapUse::default(),
         }
@@ -203,14 +210,15 @@ impl Heap {
         }
     }
 
-    /// Fetches the first two cache lines of a record ahead, and returns its bytes as
-    /// [`Heap::bytes`] does. The processor expects the rest of a long one by itself; and every
-    /// instruction here keeps it from reaching the next record of a batch.
+    /// Fetches the cache lines of a record ahead, as many as most have here, and returns its bytes
+    /// as [`Heap::bytes`] does. How long this one is would take two more loads to know; and every
+    /// instruction here keeps the processor from reaching the next record of a batch.
     #[inline]
     pub(crate) fn prefetch(&self, slot: SlotRef) -> &[u8] {
         let bytes = self.bytes(slot);
-        raw::prefetch(bytes);
-        raw::prefetch(bytes.get(64..).unwrap_or_default());
+        for line in 0..self.record_lines {
+            raw::prefetch(bytes.get(line * LINE_BYTES..).unwrap_or_default());
+        }
         bytes
     }
 
@@ -316,6 +324,10 @@ impl Heap {
 
     /// Makes a span for a class that has none with room, in the lowest free place.
     fn open_span(&mut self, class: Class) -> Result<SpanId, Full> {
+        // Now and then is often enough for a guess. A record starts anywhere in a line.
+        let average = self.in_use.record_bytes / self.in_use.slots.max(1);
+        let lines = (average as usize + LINE_BYTES - 4).div_ceil(LINE_BYTES);
+        self.record_lines = lines.clamp(1, RECORD_LINES_MAX);
         let regions = self.regions.iter_mut().enumerate();
         let found = regions
             .filter_map(|(at, region)| Some((at, region.as_mut()?.open_span(class)?)))
