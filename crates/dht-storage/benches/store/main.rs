@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench -p dht-storage                  all sections, 5 million records: some minutes
 //! cargo bench -p dht-storage -- speed         one section: memory, churn, small, speed, workers,
-//!                                             reload, pauses, growth
+//!                                             contention, reload, pauses, growth
 //! cargo bench -p dht-storage -- speed 1000000 with another number of records
 //! ```
 //!
@@ -13,6 +13,7 @@
 #![expect(clippy::disallowed_methods, reason = "measuring time is its purpose")]
 #![expect(clippy::cast_possible_truncation, reason = "counts fit in memory")]
 
+mod contention;
 mod growth;
 mod memory;
 mod speed;
@@ -58,6 +59,9 @@ fn main() {
     }
     if runs("workers") {
         workers::workers(records.unwrap_or(RECORDS));
+    }
+    if runs("contention") {
+        contention::contention(records.unwrap_or(RECORDS));
     }
     if runs("reload") {
         growth::reload(records.unwrap_or(RECORDS));
