@@ -35,12 +35,10 @@ const REGIONS_MAX: usize = (8 << 30) / REGION_BYTES;
 const LARGE: u32 = 1 << 31;
 /// Large records of a shard; one less than fit, so that no reference has all bits set.
 const LARGE_MAX: usize = LARGE as usize - 1;
+/// A cache line.
+const LINE_BYTES: usize = 64;
 /// A page of the system, or a multiple: only whole ones can be given back.
 const PAGE_BYTES: usize = 4096;
-/// Bytes of a cache line.
-const LINE_BYTES: usize = size_of::<[[u8; 8]; LINE]>();
-/// Lines of a record that are fetched ahead: the processor expects the rest of a long one itself.
-const RECORD_LINES_MAX: usize = 4;
 /// Units of 4 bytes in a region, and in a block.
 const REGION_UNITS_LOG2: u32 = (REGION_BYTES / 4).ilog2();
 const BLOCK_UNITS_LOG2: u32 = (BLOCK_BYTES / 4).ilog2();
@@ -98,8 +96,6 @@ pub(crate) struct Heap {
     idle: Option<SpanId>,
     /// Bytes of record slots that were freed since victims were last looked for.
     freed_bytes: u64,
-    /// Cache lines that a record touches, a guess from the average length.
-    record_lines: usize,
     /// [`REGIONS_MAX`], but in tests.
     regions_max: usize,
     in_use: HeapUse,
@@ -119,7 +115,6 @@ impl Heap {
             large_free: Vec::new(),
             idle: None,
             freed_bytes: 0,
-            record_lines: 1,
             regions_max,
             in_use: HeapUse::default(),
         }
@@ -211,13 +206,12 @@ impl Heap {
         }
     }
 
-    /// Fetches the cache lines of a record ahead, as many as most have here, and returns its bytes
-    /// as [`Heap::bytes`] does. How long this one is would take two more loads to know; and every
-    /// instruction here keeps the processor from reaching the next record of a batch.
+    /// Fetches the first `lines` cache lines of a record ahead, and returns its bytes as
+    /// [`Heap::bytes`] does.
     #[inline]
-    pub(crate) fn prefetch(&self, slot: SlotRef) -> &[u8] {
+    pub(crate) fn prefetch(&self, slot: SlotRef, lines: usize) -> &[u8] {
         let bytes = self.bytes(slot);
-        for line in 0..self.record_lines {
+        for line in 0..lines {
             raw::prefetch(bytes.get(line * LINE_BYTES..).unwrap_or_default());
         }
         bytes

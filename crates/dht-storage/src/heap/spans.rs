@@ -2,17 +2,13 @@
 #![expect(clippy::cast_possible_truncation, reason = "a region number is below REGIONS_MAX")]
 
 use super::{
-    BLOCKS, Class, Full, Heap, LINE_BYTES, RECORD_LINES_MAX,
+    BLOCKS, Class, Full, Heap,
     region::{Region, SpanId},
 };
 
 impl Heap {
     /// Makes a span for a class that has none with room, in the lowest free place.
     pub(super) fn open_span(&mut self, class: Class) -> Result<SpanId, Full> {
-        // Now and then is often enough for a guess. A record starts anywhere in a line.
-        let average = self.in_use.record_bytes / self.in_use.slots.max(1);
-        let lines = (average as usize + LINE_BYTES - 4).div_ceil(LINE_BYTES);
-        self.record_lines = lines.clamp(1, RECORD_LINES_MAX);
         let regions = self.regions.iter_mut().enumerate();
         let found = regions
             .filter_map(|(at, region)| Some((at, region.as_mut()?.open_span(class)?)))
