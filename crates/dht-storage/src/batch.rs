@@ -71,7 +71,7 @@ enum State<'a> {
 /// Fetches the index and record lines of up to [`BATCH`] keys ahead.
 pub(crate) fn prefetch(shards: &Shards, keys: &[(&Channel, Key)]) {
     let locks = Locks::take(shards, keys);
-    locks.look_up(keys);
+    locks.look_up(keys, &mut ArrayVec::new());
 }
 
 /// Looks up to [`BATCH`] keys up, and calls `f` for each in order. `f` may run under several locks.
@@ -81,13 +81,14 @@ pub(crate) fn get(
     mut f: impl FnMut(usize, Option<&[u8]>),
 ) {
     let locks = Locks::take(shards, keys);
+    let mut lookups = ArrayVec::new();
+    locks.look_up(keys, &mut lookups);
     if locks.are_complete() {
-        let lookups = locks.look_up(keys);
         lookups.iter().enumerate().for_each(|(at, lookup)| f(at, lookup.value()));
         return;
     }
     // The order of the calls is a promise, and so is not to wait for a lock while holding others.
-    locks.look_up(keys);
+    drop(lookups);
     drop(locks);
     for (at, &(channel, key)) in keys.iter().enumerate() {
         if channel.get(key, |value| f(at, Some(value))).is_none() {
@@ -161,24 +162,19 @@ impl<'a> Locks<'a> {
         self.keys.iter().all(|&(_, guard)| guard != NOT_LOCKED)
     }
 
-    /// Steps 2 and 3.
+    /// Steps 2 and 3. Fills `lookups` in place: returned, they would be copied.
     #[inline]
-    fn look_up(&self, keys: &[(&Channel, Key)]) -> ArrayVec<LookUp<'_>, BATCH> {
-        let mut lookups: ArrayVec<_, BATCH> = keys
-            .iter()
-            .zip(&self.keys)
-            .map(|(&(channel, _), &(place, guard))| {
-                let shard = self.guards.get(usize::from(guard)).map(|guard| &**guard);
-                LookUp::start(shard, channel, place)
-            })
-            .collect();
+    fn look_up<'s>(&'s self, keys: &[(&Channel, Key)], lookups: &mut ArrayVec<LookUp<'s>, BATCH>) {
+        for (&(channel, _), &(place, guard)) in keys.iter().zip(&self.keys) {
+            let shard = self.guards.get(usize::from(guard)).map(|guard| &**guard);
+            lookups.push(LookUp::start(shard, channel, place));
+        }
         let lines = self.record_lines();
         let mut any_behind = false;
         lookups.iter_mut().for_each(|lookup| any_behind |= lookup.read_line(lines));
         if any_behind {
             lookups.iter_mut().for_each(|lookup| lookup.read_line_behind(lines));
         }
-        lookups
     }
 
     /// Cache lines that hold a record of the mean length, wherever in its first one it begins. Of a
