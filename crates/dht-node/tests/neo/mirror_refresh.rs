@@ -192,8 +192,8 @@ fn a_copy_by_refresh_and_changes_becomes_what_the_channel_holds() {
     assert!(copy == all);
 }
 
-/// The first changes are kept; what was lost is told behind them, and then healed: the removals, and a
-/// refresh.
+/// The first changes are kept. That others were lost is told behind them, and then it is healed: by
+/// the removals, and a refresh.
 #[test]
 fn what_was_lost_while_suspended_is_told_once_and_healed() {
     const KEPT: usize = 262_144;
