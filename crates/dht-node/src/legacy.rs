@@ -42,7 +42,10 @@ impl LegacySession {
         !matches!(
             self.stream,
             Some(Running {
-                stream: Stream::GetAll(_) | Stream::Redistribute(_) | Stream::Purge(_),
+                stream: Stream::GetAll(_)
+                    | Stream::Redistribute(_)
+                    | Stream::Purge(_)
+                    | Stream::Count(_),
                 ..
             })
         )
@@ -138,6 +141,7 @@ impl LegacySession {
             Stream::GetAll(stream) => stream.step(cx, out),
             Stream::Listen(stream) => stream.step(cx, peer_speaks, out),
             Stream::Redistribute(stream) => stream.step(out),
+            Stream::Count(stream) => stream.step(cx, out),
             Stream::Move(stream) => stream.step(peer_speaks, out),
             Stream::Purge(stream) => stream.step(cx, out),
         };

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use crate::admission::BARRIER_TURNS;
 use crate::alarms::Alarms;
 use crate::connection::Connection;
 use crate::context::{Clock, Context, UnixTime};
@@ -51,6 +52,8 @@ pub(crate) struct Worker {
     reclaiming: bool,
     /// Connections with answers that wait until the log is on the disk, and for which ticket.
     held: VecDeque<(u64, ConnId)>,
+    /// The barrier that it goes through, and turns that are left until it has passed.
+    barrier: Option<(u64, u32)>,
 }
 
 impl Worker {
@@ -81,6 +84,7 @@ impl Worker {
             next_flush: None,
             reclaiming: false,
             held: VecDeque::new(),
+            barrier: None,
         })
     }
 
@@ -120,13 +124,15 @@ impl Worker {
             self.write_log();
             self.send_all();
             self.set_alarms();
+            self.pass_barrier();
             self.reclaiming = self.cx.shared.store.reclaim(RECLAIM_RECORDS_PER_TURN);
         }
     }
 
     /// How long the driver may wait.
     fn timeout(&self) -> Option<Duration> {
-        if !self.queue.is_empty() || self.reclaiming || !self.mailbox.may_sleep() {
+        let is_busy = !self.queue.is_empty() || self.reclaiming || self.barrier.is_some();
+        if is_busy || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
         let retry = self.cx.journal.as_ref().and_then(Journal::retry_at);
@@ -170,6 +176,9 @@ impl Worker {
         if mail.synced {
             self.release();
         }
+        if let Some(number) = mail.barrier {
+            self.barrier = Some((number, BARRIER_TURNS));
+        }
         if mail.stop {
             for (_, connection) in std::mem::take(&mut self.connections) {
                 self.close(connection);
@@ -179,6 +188,17 @@ impl Worker {
             }
         }
         mail.stop
+    }
+
+    /// Ends a turn of a barrier.
+    fn pass_barrier(&mut self) {
+        let Some((number, turns_left)) = &mut self.barrier else { return };
+        *turns_left -= 1;
+        if *turns_left == 0 {
+            self.mailbox.pass(*number);
+            self.barrier = None;
+            self.cx.shared.count_queries.wake_control();
+        }
     }
 
     /// A connection may be another than the one that was meant, if that is gone: it then has

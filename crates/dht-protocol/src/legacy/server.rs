@@ -47,6 +47,9 @@ pub enum CloseReason {
     /// A Redistribute cannot give a node the empty range.
     #[error("a Redistribute with the empty range")]
     EmptyRange,
+    /// The nodes of a Redistribute cannot all get what the list says.
+    #[error("a Redistribute with an empty range, an overlap or a node twice in its list")]
+    ConflictingTakers,
     /// A message between nodes that is none.
     #[error("malformed message about a move: {0}")]
     MalformedMove(crate::wire::DecodeError),
