@@ -12,6 +12,7 @@ mod config;
 mod full_disk;
 mod logs;
 mod periodic_dumps;
+mod prometheus;
 mod sample;
 mod service_manager;
 mod shutdown;
