@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "also in what the tests share, which clippy does not see")]
 
 mod admin;
+mod collectd;
 mod command_line;
 mod command_sockets;
 mod config;
