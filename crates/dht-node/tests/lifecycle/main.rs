@@ -12,6 +12,7 @@ mod command_sockets;
 mod config;
 mod full_disk;
 mod logs;
+mod migration;
 mod periodic_dumps;
 mod prometheus;
 mod sample;
