@@ -31,8 +31,9 @@ const PACKAGES: [Package; 3] = [
     Package { name: "dhtnode-utils", select: "-p dht-tools" },
 ];
 
-/// The version of all packages. The original's have the same names, and versions from 1.0 on: the
-/// epoch before ours makes them later than all of these, so that taking over is an upgrade.
+/// The version of all packages. The original's have the same names and versions from 1.0 on, and
+/// Debian has a `dhtnode` 2 of OpenDHT's. The epoch makes ours later than all of these: taking over
+/// is an upgrade, and `apt upgrade` leaves ours alone.
 const VERSION: &str = concat!("1:", env!("CARGO_PKG_VERSION"), "-1");
 
 /// What cargo has to build for them.
