@@ -11,7 +11,7 @@ use dht_daemon::command_socket::{CommandSession, Commands};
 use dht_daemon::log::Logs;
 use dht_daemon::service_manager::ServiceManager;
 use dht_daemon::signals::{Signal, Signals};
-use dht_daemon::stats::{StatsConfig, StatsFile};
+use dht_daemon::stats::{StatsConfig, StatsSink};
 use mio::net::{TcpListener, UnixListener, UnixStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
@@ -44,10 +44,10 @@ const LISTENERS: [Token; 2] = [Token(usize::MAX - 3), Token(usize::MAX - 4)];
 /// Somebody wants connections counted, or they are.
 const COUNTED: Token = Token(usize::MAX - 5);
 
-/// The stats log and what goes into it.
+/// Where stats go, and what they are made of.
 pub(crate) struct StatsLog {
     pub(crate) config: StatsConfig,
-    pub(crate) file: StatsFile,
+    pub(crate) sink: StatsSink,
     pub(crate) stats: Stats,
 }
 
@@ -222,7 +222,7 @@ impl<'a> Control<'a> {
 
     fn write_stats(&mut self, now: Instant) {
         if let Some(log) = &mut self.stats_log {
-            log.file.append(&log.stats.line(now, self.logs));
+            log.sink.append(log.stats.line(now, self.logs));
         }
     }
 
