@@ -40,6 +40,25 @@ pub const fn compressed_bytes_max(len: usize) -> usize {
     len + len / 16 + 64 + END_MARKER.len()
 }
 
+/// Appends a stream of `data` that is not compressed: one run of literals, longer by one byte in 255.
+/// Writing and reading it cost little more than a copy each.
+#[expect(clippy::cast_possible_truncation, reason = "at most 255 each")]
+pub fn store(data: &[u8], out: &mut Vec<u8>) {
+    match data.len() {
+        0 => {}
+        len @ 1..=FIRST_RUN_MAX => out.push(17 + len as u8),
+        len => {
+            // As `Writer::long_length` has it.
+            let rest = len - 18;
+            let zeros = (rest - 1) / 255;
+            out.resize(out.len() + 1 + zeros, 0);
+            out.push((rest - 255 * zeros) as u8);
+        }
+    }
+    out.extend_from_slice(data);
+    out.extend_from_slice(&END_MARKER);
+}
+
 /// A compressor with its dictionary of 32 KiB, to be used again and again: one per worker. Streams
 /// do not depend on what was compressed before.
 #[derive(Debug, Clone)]

@@ -227,14 +227,12 @@ impl<'a> Giver<'a> {
             return Err(error);
         }
         let all_sent_at = self.now();
-        let claim = MoveMessage::Claim { token: self.pending.token };
-        match self.peer.ask(&self.shared.moves.stop, &claim) {
+        match self.claim() {
             Ok(MoveReply::Claimed(range)) => {
                 let_go(self.shared, self.pending, range);
                 self.note_pause(frozen_at, all_sent_at);
                 self.settle()?;
             }
-            // An answer, and so one that is final.
             Err(error @ PeerError::Refused(..)) => {
                 self.shared.ranges.change(|view| view.frozen = None);
                 self.give_up();
@@ -253,12 +251,32 @@ impl<'a> Giver<'a> {
         Ok(self.progress)
     }
 
+    /// Has the taker claim the part. It is not waited for the answers to what was sent before: a
+    /// taker that refuses any of it refuses the claim, too. A refusal is that of the claim, and
+    /// final; it says why in the words of the first.
+    fn claim(&mut self) -> Result<MoveReply, PeerError> {
+        self.peer.write(&MoveMessage::Claim { token: self.pending.token });
+        self.peer.send()?;
+        let (stop, mut first) = (&self.shared.moves.stop, None);
+        for _ in 0..std::mem::take(&mut self.unanswered) {
+            match self.peer.reply(stop) {
+                Ok(_) => {}
+                Err(refused @ PeerError::Refused(..)) => first = first.or(Some(refused)),
+                Err(error) => return Err(error),
+            }
+        }
+        match (self.peer.reply(stop), first) {
+            (Err(PeerError::Refused(..)), Some(first)) => Err(first),
+            (reply, _) => reply,
+        }
+    }
+
     fn note_pause(&mut self, frozen_at: Instant, all_sent_at: Instant) {
         let thawed_at = self.now();
         let pause = thawed_at.saturating_duration_since(frozen_at);
         self.progress.pause_micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
         log::info!(
-            "Requests for {} waited {pause:?}, {:?} of it for the taker's claim",
+            "Requests for {} waited {pause:?}, {:?} of it for the taker",
             self.pending.part,
             thawed_at.saturating_duration_since(all_sent_at)
         );
@@ -311,9 +329,19 @@ impl<'a> Giver<'a> {
             let now = self.now();
             let until = *give_up_catching_up.get_or_insert(now + CATCH_UP_MAX);
             if changes <= CHANGES_AT_FREEZE || now >= until {
-                return self.collect(0);
+                self.collect(0)?;
+                return self.send_changes();
             }
         }
+    }
+
+    /// Sends what has changed meanwhile, so that little is left for the freeze.
+    fn send_changes(&mut self) -> Result<(), MoveError> {
+        for at in 0..self.feeds.len() {
+            self.look_for_changes(at)?;
+            self.pump(at)?;
+        }
+        Ok(())
     }
 
     /// Sends what is left once no request can change anything.
@@ -332,7 +360,7 @@ impl<'a> Giver<'a> {
                 }
             }
             if is_done {
-                return self.collect(0);
+                return Ok(());
             }
         }
     }
@@ -400,17 +428,22 @@ impl<'a> Giver<'a> {
         if self.batch.is_empty() && !silent {
             return Ok(());
         }
-        let mut packed = Vec::new();
-        batch::compress(&self.batch, &mut self.compressor, &mut packed);
+        let name = self.feeds[at].channel.name();
+        self.peer.write_records(self.pending.token, name, |out| {
+            batch::compress_if_worth(&self.batch, &mut self.compressor, out);
+        });
         self.batch.clear();
         self.batch.shrink_to(1024 * 1024);
-        let (token, name) = (self.pending.token, self.feeds[at].channel.name().clone());
-        self.say(&MoveMessage::Records { token, channel: &name, batch: &packed })
+        self.send()
     }
 
-    /// Sends a message; waits for an answer only if many are due.
     fn say(&mut self, message: &MoveMessage<'_>) -> Result<(), MoveError> {
         self.peer.write(message);
+        self.send()
+    }
+
+    /// Sends what is written; waits for an answer only if many are due.
+    fn send(&mut self) -> Result<(), MoveError> {
         self.peer.send()?;
         self.last_said = self.now();
         self.unanswered += 1;

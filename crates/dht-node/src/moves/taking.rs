@@ -181,8 +181,13 @@ impl Moves {
             view.owned = range;
             view.foreign = foreign;
         });
-        log::info!("Taken over: {part}; the hash range is {range} now");
         Ok(range)
+    }
+
+    /// Something that belongs to the move could not be done here, so it must not be claimed: the
+    /// giver may have asked for that already.
+    pub(crate) fn void(&self, token: MoveToken) {
+        self.lock().taking.take_if(|taking| taking.token == token);
     }
 
     /// Ends a move that has not been claimed. Says whether it was.
@@ -212,6 +217,10 @@ impl Moves {
             let synced = owned.ranges.sync().map_err(|error| error.to_string());
             // It may have changed again behind the sync.
             let is_synced = owned.ranges.is_synced();
+            if is_synced && synced.is_ok() {
+                // Not at the claim: clients wait for that, and a line may have to wait for the disk.
+                log::info!("Taken over; the hash range is {} now", owned.ranges.current().0.owned);
+            }
             let late = || "the taker's new hash range is not on its disk yet".to_owned();
             owned.moves.sync_ended(&synced.and_then(|()| is_synced.then_some(()).ok_or_else(late)));
         });
@@ -317,6 +326,7 @@ impl PurgeStream {
                 && let Err(error) = remove_record(cx, channel, key, Notify::No)
             {
                 self.reply = MoveReply::Refused(format!("the taker cannot clear up: {error}"));
+                cx.shared.moves.void(self.token);
             }
         }
         cx.shared.moves.taking(self.token);
