@@ -59,6 +59,15 @@ pub fn store(data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&END_MARKER);
 }
 
+/// What [`store`] has written, where it is; `None` for a stream of another form, and for a short one.
+#[must_use]
+pub fn stored(stream: &[u8]) -> Option<&[u8]> {
+    let rest = stream.strip_suffix(&END_MARKER)?.strip_prefix(&[0])?;
+    let zeros = rest.iter().position(|byte| *byte != 0)?;
+    let data = &rest[zeros + 1..];
+    (data.len() == 18 + 255 * zeros + usize::from(rest[zeros])).then_some(data)
+}
+
 /// A compressor with its dictionary of 32 KiB, to be used again and again: one per worker. Streams
 /// do not depend on what was compressed before.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
 //! What our compressor writes, our decompressor and `lzokay` read.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
-use dht_lzo::{Compressor, compressed_bytes_max, decompress, store};
+use dht_lzo::{Compressor, compressed_bytes_max, decompress, store, stored};
 use dht_testkit::{Rng, for_seeds};
 
 mod shapes;
@@ -39,6 +39,8 @@ fn what_is_not_compressed_is_read_as_well() {
         assert_eq!(decompress(stream, &mut ours), Ok(()), "{len}");
         assert_eq!(lzokay::decompress::decompress(stream, &mut theirs), Ok(len));
         assert!(ours == data && theirs == data, "{len}");
+        assert_eq!(stored(stream), (len > 238).then_some(data));
+        assert!(stored(&stream[1..]).is_none(), "a length that is another");
     }
 }
 

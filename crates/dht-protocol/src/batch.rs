@@ -68,6 +68,19 @@ pub fn compress_if_worth(records: &[u8], compressor: &mut Compressor, out: &mut 
     }
 }
 
+/// The records of a batch: where they are, if it is not compressed, else decompressed into `buffer`.
+pub fn records_of<'a>(batch: &'a [u8], buffer: &'a mut Vec<u8>) -> Result<&'a [u8], BatchError> {
+    if let Some((len, stream)) = batch.split_first_chunk()
+        && let Some(records) = dht_lzo::stored(stream)
+        && records.len() as u64 == u64::from_le_bytes(*len)
+        && records.len() <= BATCH_BYTES_MAX
+    {
+        return Ok(records);
+    }
+    decompress(batch, buffer)?;
+    Ok(buffer)
+}
+
 /// Decompresses a batch into `records`, whose former content is thrown away.
 pub fn decompress(batch: &[u8], records: &mut Vec<u8>) -> Result<(), BatchError> {
     let (len, stream) = batch.split_first_chunk().ok_or(BatchError::NoLength)?;
@@ -104,6 +117,9 @@ mod tests {
             assert!(shared < 95 || len < 1000 || batch.len() < len * 3 / 4 + 8, "{shared} {len}");
             decompress(batch, &mut read).expect("our own batch");
             assert_eq!(read, records);
+            assert_eq!(records_of(batch, &mut read), Ok(&records[..]));
+            let wrong = [&(records.len() as u64 + 1).to_le_bytes(), &batch[8..]].concat();
+            assert!(records_of(&wrong, &mut read).is_err());
         });
     }
 }

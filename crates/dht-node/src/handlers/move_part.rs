@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dht_protocol::batch::decompress;
+use dht_protocol::batch::records_of;
 use dht_protocol::legacy::requests::{
     MOVE_VERSION, MoveInfo, MoveMessage, MovePart, MoveReply, MoveToken, Moved, next_moved,
 };
@@ -182,13 +182,14 @@ fn store(
     channel: &str,
     batch: &[u8],
 ) -> Result<MoveReply, CloseReason> {
-    let Some(part) = cx.shared.moves.taking(token) else { return Ok(no_such_move()) };
-    let mut records = std::mem::take(&mut cx.codec.records);
-    let stored = decompress(batch, &mut records)
+    let Some(part) = cx.shared.moves.store_in_part(token) else { return Ok(no_such_move()) };
+    let mut buffer = std::mem::take(&mut cx.codec.records);
+    let stored = records_of(batch, &mut buffer)
         .map_err(CloseReason::MalformedBatch)
-        .and_then(|()| store_records(cx, part, channel, &records));
-    cx.codec.records = records;
+        .and_then(|records| store_records(cx, part, channel, records));
+    cx.codec.records = buffer;
     cx.codec.trim();
+    cx.shared.moves.leave_part();
     stored
 }
 

@@ -36,6 +36,8 @@ pub(super) enum PeerError {
     Status(SocketAddrV4, Status),
     #[error("{0} refused: {1}")]
     Refused(SocketAddrV4, String),
+    #[error("{0} answered something else than was asked")]
+    Unexpected(SocketAddrV4),
     #[error("this node stops")]
     Stopped,
 }
