@@ -158,9 +158,11 @@ fn measure(options: &Options, bin: &Path, dir: &Path) -> Result<Round, String> {
         .with("Log", "durability", &options.durability);
     let exe = bin.join("dhtnode");
     let giver = NodeProcess::start(&exe, &giver_dir, &settings);
-    let empty = settings
-        .with("Server", "minval", "0xffffffffffffffff")
-        .with("Server", "maxval", "0x0000000000000000");
+    let empty = settings.with("Server", "minval", "0xffffffffffffffff").with(
+        "Server",
+        "maxval",
+        "0x0000000000000000",
+    );
     let mut taker = NodeProcess::start(&exe, &taker_dir, &empty);
     let before = [cpu(giver.pid()), cpu(taker.pid())];
     let wall = move_all(bin, dir, &giver, &taker)?;

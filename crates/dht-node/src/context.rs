@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use dht_protocol::legacy::batch::Compressor;
 use dht_protocol::neo::batch::RefreshBatch;
 use dht_protocol::wire::Writer;
-use dht_storage::{Change, Channel, Notify, PutError, Sequence};
+use dht_storage::{Change, Channel, Notify, PutError};
 use dht_types::{ChannelName, Key};
 use rustc_hash::FxHashMap;
 
@@ -302,45 +302,6 @@ impl Context {
         Err(WriteError::NoChannel)
     }
 
-    /// Stores records that come from another node, and counts them. Nobody who listens is told. On
-    /// an error some of them are stored.
-    pub(crate) fn put_many(
-        &mut self,
-        channel: &str,
-        records: &[(Key, &[u8])],
-    ) -> Result<(), WriteError> {
-        for _ in 0..PUT_TRIES_MAX {
-            let channel = self.channel_or_create(channel)?;
-            match self.put_all(&channel, &by_shard(&channel, records)) {
-                Ok(()) => return Ok(()),
-                Err(ChangeError::Closed) => {} // All of them go into a new channel.
-                Err(ChangeError::Failed(error)) => return Err(error),
-            }
-        }
-        Err(WriteError::NoChannel)
-    }
-
-    /// Stores records in their order, and logs that.
-    fn put_all(&mut self, channel: &Channel, records: &[(Key, &[u8])]) -> Result<(), ChangeError> {
-        let mut unlogged = Sequence::default();
-        let sequence = match &mut self.journal {
-            None => &mut unlogged,
-            Some(journal) => {
-                journal.admits(channel).map_err(|error| ChangeError::Failed(error.into()))?;
-                journal.sequence()
-            }
-        };
-        let mut numbers = Vec::with_capacity(records.len());
-        let result = channel.put_many_numbered(records.iter().copied(), sequence, &mut numbers);
-        for (&(key, value), &number) in records.iter().zip(&numbers) {
-            self.counters.actions.written.record(value.len());
-            if let Some(journal) = &mut self.journal {
-                journal.record_numbered(channel, key, Some(value), number);
-            }
-        }
-        result.map_err(change_error)
-    }
-
     /// Changes a record, and logs that. Every change of a record goes through here or
     /// [`Context::put_many`]; see [`Channel::update`] for `decide`.
     #[inline]
@@ -380,28 +341,11 @@ impl Context {
     }
 }
 
-const fn change_error(error: PutError) -> ChangeError {
+pub(crate) const fn change_error(error: PutError) -> ChangeError {
     match error {
         PutError::Closed => ChangeError::Closed,
         PutError::TooBig | PutError::Full => ChangeError::Failed(WriteError::NoRoom),
     }
-}
-
-/// The same records, those of a shard side by side and in their order: each run of them is put
-/// under one lock.
-fn by_shard<'v>(channel: &Channel, records: &[(Key, &'v [u8])]) -> Vec<(Key, &'v [u8])> {
-    let shards: Vec<usize> = records.iter().map(|(key, _)| channel.shard_of(*key)).collect();
-    // Where the next record of each shard goes: behind all those of the shards before.
-    let mut next = vec![0; shards.iter().max().map_or(0, |max| max + 1)];
-    shards.iter().for_each(|shard| next[*shard] += 1);
-    let mut sum = 0;
-    next.iter_mut().for_each(|at| sum += std::mem::replace(at, sum));
-    let mut sorted = vec![(Key(0), &[][..]); records.len()];
-    for (&shard, &record) in shards.iter().zip(records) {
-        sorted[next[shard]] = record;
-        next[shard] += 1;
-    }
-    sorted
 }
 
 impl Codec {

@@ -26,6 +26,7 @@
 
 mod admin;
 mod alarms;
+mod bulk;
 pub mod config;
 mod connection;
 mod context;

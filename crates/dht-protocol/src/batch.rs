@@ -113,7 +113,10 @@ mod tests {
             let (mut out, mut read) = (b"before".to_vec(), vec![1; rng.within(0..50_000)]);
             compress_if_worth(&records, &mut Compressor::new(), &mut out);
             let batch = &out[6..];
-            assert!(batch.len() <= 8 + records.len() + records.len() / 255 + 5, "never much longer");
+            assert!(
+                batch.len() <= 8 + records.len() + records.len() / 255 + 5,
+                "never much longer"
+            );
             assert!(shared < 95 || len < 1000 || batch.len() < len * 3 / 4 + 8, "{shared} {len}");
             decompress(batch, &mut read).expect("our own batch");
             assert_eq!(read, records);
