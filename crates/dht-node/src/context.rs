@@ -214,6 +214,11 @@ impl Context {
     /// Whether this node is responsible for the key.
     pub(crate) fn owns(&mut self, key: Key) -> bool {
         self.wait_if_frozen(key);
+        self.is_settled(key)
+    }
+
+    /// Whether the record of a key is here or nowhere, now and for the rest of this turn.
+    pub(crate) fn is_settled(&self, key: Key) -> bool {
         self.view.owns(key) && !self.view.is_frozen(key)
     }
 

@@ -74,6 +74,20 @@ impl RequestCounters {
         self.buckets[BUCKET_EDGES_MICROS.partition_point(|edge| *edge < micros)].add(1);
     }
 
+    /// So many requests were executed, one after the other, at least one: in this time, if they are
+    /// timed.
+    pub(crate) fn together(&self, count: usize, took: Option<Duration>) {
+        self.max_active.raise_to(self.active.get() + 1);
+        let count = count as u64;
+        self.handled.add(count);
+        if let Some(took) = took {
+            let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+            self.total_micros.add(micros);
+            let share = micros / count;
+            self.buckets[BUCKET_EDGES_MICROS.partition_point(|edge| *edge < share)].add(count);
+        }
+    }
+
     /// How many are over. Leaves what the stats line reads as it is.
     pub(crate) fn handled(&self) -> u64 {
         self.handled.get()
@@ -142,8 +156,13 @@ pub(crate) struct ActionCounter {
 impl ActionCounter {
     /// Counts one record.
     pub(crate) fn record(&self, value_bytes: usize) {
-        self.records.add(1);
-        self.bytes.add(value_bytes as u64);
+        self.add(1, value_bytes as u64);
+    }
+
+    /// Counts many.
+    pub(crate) fn add(&self, records: u64, value_bytes: u64) {
+        self.records.add(records);
+        self.bytes.add(value_bytes);
     }
 }
 

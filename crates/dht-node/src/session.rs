@@ -14,6 +14,9 @@ use crate::shared::{ConnectionCount, Shared};
 /// this and one answer, or one step of a stream, more.
 pub(crate) const OUTPUT_BYTES_HIGH: usize = 64 * 1024;
 
+/// Most requests that are looked at before the first of them is executed.
+pub(crate) const BATCH_REQUESTS: usize = 64;
+
 /// Which protocol a socket was accepted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Protocol {

@@ -27,12 +27,16 @@ use crate::{
     record,
     shard::{Shard, Shards},
     table::{Guess, IndexLine},
+    usage::Usage,
 };
 
 /// Keys that are looked up together: about as many misses as a processor keeps in flight, few
 /// enough that their lines stay in its first cache, and that the locks are held for a microsecond
 /// or two.
 pub(crate) const BATCH: usize = 16;
+
+/// Most cache lines that are fetched ahead of one record.
+const RECORD_LINES_MAX: usize = 4;
 
 /// Marks a key whose shard is not locked.
 const NOT_LOCKED: u8 = u8::MAX;
@@ -176,12 +180,21 @@ impl<'a> Locks<'a> {
                 LookUp::start(shard, channel, place)
             })
             .collect();
+        let lines = self.record_lines();
         let mut any_behind = false;
-        lookups.iter_mut().for_each(|lookup| any_behind |= lookup.read_line());
+        lookups.iter_mut().for_each(|lookup| any_behind |= lookup.read_line(lines));
         if any_behind {
-            lookups.iter_mut().for_each(LookUp::read_line_behind);
+            lookups.iter_mut().for_each(|lookup| lookup.read_line_behind(lines));
         }
         lookups
+    }
+
+    /// Cache lines that hold a record of the mean length, wherever in its first one it begins. Of a
+    /// long one the processor expects the rest by itself.
+    fn record_lines(&self) -> usize {
+        let usage = self.guards.first().map_or_else(Usage::default, |shard| shard.usage());
+        let value_bytes = (usage.value_bytes / usage.records.max(1)) as usize;
+        record::record_bytes(value_bytes).div_ceil(64).min(RECORD_LINES_MAX - 1) + 1
     }
 }
 
@@ -208,11 +221,11 @@ impl<'a> LookUp<'a> {
 
     /// Fetches the record ahead, or the next index line; then it returns true.
     #[inline]
-    fn read_line(&mut self) -> bool {
+    fn read_line(&mut self, lines: usize) -> bool {
         let (State::Line(line), Some(shard)) = (&self.state, self.shard) else { return false };
         let guess = line.guess(self.place.tag);
         self.state = match guess {
-            Guess::Slot(slot) => State::Record(shard.heap().prefetch(slot)),
+            Guess::Slot(slot) => State::Record(shard.heap().prefetch(slot, lines)),
             Guess::Absent => State::Absent,
             Guess::Behind => match shard.index_line_behind(self.channel, self.place.tag) {
                 None => State::Absent,
@@ -226,10 +239,10 @@ impl<'a> LookUp<'a> {
     }
 
     /// Fetches the record ahead that the second index line knows. A third one is rare.
-    fn read_line_behind(&mut self) {
+    fn read_line_behind(&mut self, lines: usize) {
         let (State::Line(line), Some(shard)) = (&self.state, self.shard) else { return };
         self.state = match line.guess(self.place.tag) {
-            Guess::Slot(slot) => State::Record(shard.heap().prefetch(slot)),
+            Guess::Slot(slot) => State::Record(shard.heap().prefetch(slot, lines)),
             Guess::Absent => State::Absent,
             Guess::Behind => State::Unknown,
         };

@@ -260,6 +260,11 @@ impl Shard {
         false
     }
 
+    /// What all tables here hold.
+    pub(crate) const fn usage(&self) -> Usage {
+        self.usage
+    }
+
     pub(crate) const fn heap(&self) -> &Heap {
         &self.heap
     }

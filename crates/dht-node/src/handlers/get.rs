@@ -1,12 +1,23 @@
 //! Get.
 
+use arrayvec::ArrayVec;
 use dht_protocol::legacy::Status;
 use dht_protocol::legacy::requests::Get;
-use dht_protocol::neo::{self, RequestId};
+use dht_protocol::neo::{self, RequestId, Supported};
+use dht_types::Key;
 use neo::requests::GetReply;
 
 use super::Outcome;
 use crate::context::{Context, Place, writer};
+use crate::session::{BATCH_REQUESTS, OUTPUT_BYTES_HIGH};
+
+/// Gets of one channel that came together, by neo.
+pub(crate) struct NeoGets<'a> {
+    pub(crate) channel: &'a str,
+    pub(crate) ids: ArrayVec<RequestId, BATCH_REQUESTS>,
+    /// As many.
+    pub(crate) keys: ArrayVec<Key, BATCH_REQUESTS>,
+}
 
 pub(super) fn legacy(cx: &mut Context, request: &Get<'_>, out: &mut Vec<u8>) -> Outcome {
     // Compat: reads are not checked against the hash range, and a malformed key goes unnoticed
@@ -60,4 +71,32 @@ pub(super) fn neo(
         (None, Place::Ours) => GetReply::NoRecord.write(id, out),
         (None, _) => GetReply::WrongNode.write(id, out),
     }
+}
+
+/// Executes Gets of keys that are settled, in order until the output is full; returns how many.
+pub(crate) fn neo_many(cx: &mut Context, gets: &NeoGets<'_>, out: &mut Vec<u8>) -> usize {
+    let Ok(channel) = cx.channel_or_create(gets.channel) else {
+        for &id in &gets.ids {
+            Supported::Yes.write(id, out);
+            GetReply::Error.write(id, out);
+        }
+        return gets.ids.len();
+    };
+    let (mut done, mut found, mut value_bytes) = (0, 0, 0);
+    channel.get_many(&gets.keys, |at, value| {
+        // The answers may be large: the others wait in the input until these are sent.
+        if out.len() >= OUTPUT_BYTES_HIGH {
+            return;
+        }
+        done = at + 1;
+        Supported::Yes.write(gets.ids[at], out);
+        let Some(value) = value else {
+            return GetReply::NoRecord.write(gets.ids[at], out);
+        };
+        GetReply::Got(value).write(gets.ids[at], out);
+        found += 1;
+        value_bytes += value.len() as u64;
+    });
+    cx.counters.actions.read.add(found, value_bytes);
+    done
 }

@@ -26,6 +26,7 @@ use dht_protocol::legacy::{self, CloseReason};
 use dht_protocol::neo::suspendable::Reaction;
 use dht_protocol::neo::{self, Control, RequestId};
 
+pub(crate) use get::{NeoGets, neo_many as neo_gets};
 pub(crate) use get_all::{GetAllStream, NeoGetAllStream};
 pub(crate) use get_hash_range::RangeStream;
 pub(crate) use listen::{ListenStream, PENDING_KEYS_MAX};

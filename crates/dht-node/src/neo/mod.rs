@@ -1,5 +1,6 @@
 //! One connection of the neo protocol: first a greeting, then any number of requests at once.
 
+mod batch;
 mod open;
 
 use std::time::Instant;

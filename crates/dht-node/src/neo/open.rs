@@ -1,37 +1,29 @@
 //! An authenticated connection: requests start, run side by side, and end.
 //!
 //! ```text
-//! input -> up to 64 requests looked at -> their records prefetched
+//! input -> a batch of requests looked at, their records fetched ahead
 //!       -> executed in order, while the output has room
 //!       -> then each stream that can go on gets a step, in turn, while the output has room
 //! ```
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::Instant;
 
-use arrayvec::ArrayVec;
 use dht_protocol::neo::requests::{ADMIN_NAME, UpdateMessage};
 use dht_protocol::neo::{
     CloseReason, Command, Control, Event, Message, Request, RequestId, RequestKind, Server,
     Supported,
 };
-use dht_storage::Channel;
 use dht_types::Key;
 use rustc_hash::FxHashMap;
 
+use super::batch::{Batch, Run, Single, record_of};
 use crate::alarms::Alarm;
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::handlers::{NeoStream, Step, neo as handle};
 use crate::latency::Kind;
 use crate::session::{OUTPUT_BYTES_HIGH, Progress};
-
-/// Most requests that are looked at before the first of them is executed.
-const BATCH_REQUESTS: usize = 64;
-
-/// From so many requests on it pays to fetch what they need into the cache first.
-const PREFETCH_REQUESTS_MIN: usize = 4;
 
 /// The requests whose handling time is measured. Source: spec `node` 8.4.
 pub(crate) const TIMED: [Command; 5] =
@@ -46,14 +38,6 @@ pub(crate) struct Open {
     runnable: VecDeque<RequestId>,
     /// The node's hash range may have changed.
     range_news: bool,
-}
-
-/// A request that is answered at once, looked at and not executed yet.
-struct Single<'a> {
-    id: RequestId,
-    request: Request<'a>,
-    /// The input behind it.
-    rest: &'a [u8],
 }
 
 /// A request that goes on after its first message.
@@ -161,26 +145,22 @@ impl Open {
         input: &mut &[u8],
         out: &mut Vec<u8>,
     ) -> Result<(), CloseReason> {
-        let mut batch = ArrayVec::<Single<'_>, BATCH_REQUESTS>::new();
-        let mut rest = *input;
-        while !batch.is_full()
-            && let Some((id, request)) = self.server.look_ahead(&mut rest)
-        {
-            batch.push(Single { id, request, rest });
-        }
-        if batch.len() >= PREFETCH_REQUESTS_MIN {
-            prefetch(cx, &batch);
-        }
-        let mut began = None;
+        let mut batch = Batch::look_ahead(&self.server, input);
+        batch.execute(cx, input, out);
+        let mut run = None;
         for Single { id, request, rest } in batch {
             // The answers may be large: the others wait in the input until this one is sent.
             if out.len() >= OUTPUT_BYTES_HIGH {
                 break;
             }
+            Run::join(&mut run, cx, &request);
             Supported::Yes.write(id, out);
-            self.start(cx, id, &request, &mut began, out)?;
+            self.execute(cx, id, &request, out)?;
+            let since = cx.timing.begin();
+            cx.timing.end(Kind::Neo(request.command()), since);
             *input = rest;
         }
+        Run::end(&mut run, cx);
         Ok(())
     }
 
@@ -192,7 +172,7 @@ impl Open {
     ) -> Result<(), CloseReason> {
         match event {
             Event::Refused(refusal) => log::debug!("{}: {refusal}", cx.peer),
-            Event::Start { id, request } => self.start(cx, id, &request, &mut None, out)?,
+            Event::Start { id, request } => self.start(cx, id, &request, out)?,
             Event::Abandoned { id, .. } => self.forget(cx, id),
             Event::Message { id, message: Message::Control(control) } => {
                 self.control(cx, id, control, out)?;
@@ -210,41 +190,48 @@ impl Open {
         Ok(())
     }
 
-    /// `began`: the time, where it is known from the request before.
     fn start(
         &mut self,
         cx: &mut Context,
         id: RequestId,
         request: &Request<'_>,
-        began: &mut Option<Instant>,
         out: &mut Vec<u8>,
     ) -> Result<(), CloseReason> {
         let command = request.command();
-        let timed = TIMED.contains(&command);
         cx.counters.neo(command).begin();
         let since = cx.timing.begin();
-        let start = timed.then(|| *began.get_or_insert_with(cx.clock));
-        let record = record_of(request);
-        if let Some((channel, key)) = record {
-            cx.sample(channel, key);
-            if cx.wait_if_frozen(key) {
-                self.tell_range_news(cx, out);
-            }
-        }
-        match handle(cx, id, request, out)? {
+        let began = TIMED.contains(&command).then(cx.clock);
+        match self.execute(cx, id, request, out)? {
             Some(stream) => {
-                self.streams.insert(id, Running { stream, began: start, since, queued: false });
+                self.streams.insert(id, Running { stream, began, since, queued: false });
                 self.enqueue(id);
             }
             None => {
                 if RequestKind::of(request).is_some() {
                     self.server.finish(id);
                 }
-                *began = end(cx, command, record, start);
+                end(cx, command, record_of(request), began);
                 cx.timing.end(Kind::Neo(command), since);
             }
         }
         Ok(())
+    }
+
+    /// Hands a request to its handler, when the record that it is about does not change hands.
+    fn execute(
+        &mut self,
+        cx: &mut Context,
+        id: RequestId,
+        request: &Request<'_>,
+        out: &mut Vec<u8>,
+    ) -> Result<Option<NeoStream>, CloseReason> {
+        if let Some((channel, key)) = record_of(request) {
+            cx.sample(channel, key);
+            if cx.wait_if_frozen(key) {
+                self.tell_range_news(cx, out);
+            }
+        }
+        handle(cx, id, request, out)
     }
 
     fn control(
@@ -336,56 +323,12 @@ impl Open {
     }
 }
 
-/// Counts a request that is over. Returns the time, from which the next one may be measured.
-fn end(
-    cx: &mut Context,
-    command: Command,
-    record: Option<(&str, Key)>,
-    began: Option<Instant>,
-) -> Option<Instant> {
+/// Counts a request that is over.
+fn end(cx: &mut Context, command: Command, record: Option<(&str, Key)>, began: Option<Instant>) {
     let counters = cx.counters.neo(command);
-    let Some(began) = began else {
-        counters.end();
-        return None;
-    };
-    let now = (cx.clock)();
-    let took = now.saturating_duration_since(began);
+    let Some(began) = began else { return counters.end() };
+    let took = (cx.clock)().saturating_duration_since(began);
     counters.end_after(took);
     let record = record.map(|(channel, key)| (channel, Some(key)));
     cx.timing.slow.note(Kind::Neo(command), record, took);
-    Some(now)
-}
-
-/// Fetches index and record lines of all requests, so that their cache misses overlap.
-fn prefetch(cx: &mut Context, batch: &[Single<'_>]) {
-    // Mostly they are about one channel: it is looked up once for each run of requests.
-    let mut channels = ArrayVec::<Arc<Channel>, BATCH_REQUESTS>::new();
-    let mut records = ArrayVec::<(usize, Key), BATCH_REQUESTS>::new();
-    for (name, key) in batch.iter().filter_map(|single| record_of(&single.request)) {
-        if channels.last().is_none_or(|channel| channel.name().as_str() != name) {
-            let Some(channel) = cx.channel(name) else { continue };
-            channels.push(channel);
-        }
-        records.push((channels.len() - 1, key));
-    }
-    let records: ArrayVec<(&Channel, Key), BATCH_REQUESTS> =
-        records.iter().map(|&(at, key)| (&*channels[at], key)).collect();
-    cx.shared.store.prefetch(&records);
-}
-
-/// The record that a request is about, if it is about one.
-fn record_of<'a>(request: &Request<'a>) -> Option<(&'a str, Key)> {
-    match request {
-        Request::Put(request) => Some((request.channel, request.key)),
-        Request::Get(request) => Some((request.channel, request.key)),
-        Request::Exists(request) => Some((request.channel, request.key)),
-        Request::Remove(request) => Some((request.channel, request.key)),
-        Request::Update(request) => Some((request.channel, request.key)),
-        Request::GetHashRange(_)
-        | Request::Mirror(_)
-        | Request::GetAll(_)
-        | Request::GetChannels(_)
-        | Request::RemoveChannel(_)
-        | Request::MovePart(_) => None,
-    }
 }

@@ -3,11 +3,10 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::Shutdown;
-use std::os::unix::net::UnixStream;
 
 use dht_testkit::{NodeSettings, Peer, for_seeds, wait_for};
 
-use crate::support::Node;
+use crate::support::{Node, command};
 use crate::wire::{self, AUTHENTICATION, REQUEST, ZERO_KEY, greet_until_nonce, unix_time};
 
 /// How the node says that it lets nobody in, and no word more.
@@ -248,17 +247,6 @@ fn each_protocol_has_a_connection_limit_of_its_own() {
 fn try_version(mut peer: Peer) -> bool {
     let mut answer = [0; 1];
     peer.0.write_all(&[1]).is_ok() && peer.0.read_exact(&mut answer).is_ok()
-}
-
-/// What the command socket says.
-fn command(node: &Node, command: &str) -> String {
-    let path = node.dir().join("dhtnode.socket");
-    let mut stream = UnixStream::connect(path).expect("the node listens");
-    stream.write_all(format!("{command}\n").as_bytes()).expect("the node reads");
-    stream.shutdown(Shutdown::Write).expect("connected");
-    let mut reply = String::new();
-    stream.read_to_string(&mut reply).expect("the node answers");
-    reply
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Clients that ask for much and read little: they harm themselves only.
 
+use dht_testkit::neo::array;
+
 use crate::support::{
-    CHANNEL, Client, Node, Records, decompress, pairs, records, unique, unwrap_array, workers,
+    CHANNEL, Client, Node, Records, command, decompress, pairs, records, unique, unwrap_array,
+    workers,
 };
 use crate::wire::{self, ACK, GetAll, SUPPORTED};
 
@@ -63,6 +66,38 @@ fn what_waits_for_a_slow_reader_is_bounded_however_large_the_answers() {
     }
     let grown = peak_memory(&node) - before;
     assert!(grown < 8 * VALUE_BYTES as u64, "{grown} bytes for 64 answers of {VALUE_BYTES}");
+}
+
+#[test]
+fn gets_that_come_together_are_answered_in_their_order() {
+    let node = Node::with(&workers(1));
+    let mut client = node.client();
+    // Some records, one of them empty, and keys that have none between them.
+    let mut all = records(100, 100);
+    all.insert(50, Vec::new());
+    client.put_all(CHANNEL, &all);
+    let keys = (0..500_u64).map(|at| at * 7 % 200);
+    let mut bytes = Vec::new();
+    let mut expected = Vec::new();
+    for key in keys {
+        let id = client.new_id();
+        bytes.extend(wire::message(id, &wire::get(CHANNEL, key)));
+        expected.push((id, vec![SUPPORTED]));
+        match all.get(&key) {
+            Some(value) => expected.extend([(id, vec![2]), (id, array(value))]),
+            None => expected.push((id, vec![1])),
+        }
+    }
+    client.peer.send(&bytes);
+    for message in expected {
+        assert_eq!(client.receive_any(), message);
+    }
+    assert!(command(&node, "requests").contains("neo Get 500\n"));
+    // Of a channel that nobody has made; then it is there.
+    for id in pipeline(&mut client, &wire::get("new", 1), 64) {
+        assert_eq!((client.receive(id), client.receive(id)), (vec![SUPPORTED], vec![1]));
+    }
+    assert!(client.channels().contains(&"new".to_owned()));
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! A node for a test, and clients that speak to it by hand.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::{Read, Write};
+use std::net::Shutdown;
 use std::ops::{Deref, Range};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use dht_protocol::neo::batch;
@@ -52,6 +55,17 @@ impl Deref for Node {
     fn deref(&self) -> &NodeProcess {
         &self.process
     }
+}
+
+/// What the command socket says.
+pub(crate) fn command(node: &Node, command: &str) -> String {
+    let path = node.dir().join("dhtnode.socket");
+    let mut stream = UnixStream::connect(path).expect("the node listens");
+    stream.write_all(format!("{command}\n").as_bytes()).expect("the node reads");
+    stream.shutdown(Shutdown::Write).expect("connected");
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).expect("the node answers");
+    reply
 }
 
 /// Settings with so many workers.
@@ -107,7 +121,7 @@ impl Client {
     }
 
     /// The next message of any request that was not received yet.
-    fn receive_from_socket(&mut self) -> (u64, Vec<u8>) {
+    pub(crate) fn receive_any(&mut self) -> (u64, Vec<u8>) {
         let header = self.peer.receive(10);
         assert_eq!(header.iter().fold(0, |parity, byte| parity ^ byte), 0, "parity");
         assert_eq!(header[0], wire::REQUEST);
@@ -123,7 +137,7 @@ impl Client {
             if let Some(payload) = self.inbox.get_mut(&id).and_then(VecDeque::pop_front) {
                 return payload;
             }
-            let (id, payload) = self.receive_from_socket();
+            let (id, payload) = self.receive_any();
             self.inbox.entry(id).or_default().push_back(payload);
         }
     }

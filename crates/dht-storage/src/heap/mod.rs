@@ -34,6 +34,8 @@ const REGIONS_MAX: usize = (8 << 30) / REGION_BYTES;
 const LARGE: u32 = 1 << 31;
 /// Large records of a shard; one less than fit, so that no reference has all bits set.
 const LARGE_MAX: usize = LARGE as usize - 1;
+/// A cache line.
+const LINE_BYTES: usize = 64;
 /// A page of the system, or a multiple: only whole ones can be given back.
 const PAGE_BYTES: usize = 4096;
 /// Units of 4 bytes in a region, and in a block.
@@ -203,14 +205,14 @@ impl Heap {
         }
     }
 
-    /// Fetches the first two cache lines of a record ahead, and returns its bytes as
-    /// [`Heap::bytes`] does. The processor expects the rest of a long one by itself; and every
-    /// instruction here keeps it from reaching the next record of a batch.
+    /// Fetches the first `lines` cache lines of a record ahead, and returns its bytes as
+    /// [`Heap::bytes`] does.
     #[inline]
-    pub(crate) fn prefetch(&self, slot: SlotRef) -> &[u8] {
+    pub(crate) fn prefetch(&self, slot: SlotRef, lines: usize) -> &[u8] {
         let bytes = self.bytes(slot);
-        raw::prefetch(bytes);
-        raw::prefetch(bytes.get(64..).unwrap_or_default());
+        for line in 0..lines {
+            raw::prefetch(bytes.get(line * LINE_BYTES..).unwrap_or_default());
+        }
         bytes
     }
 

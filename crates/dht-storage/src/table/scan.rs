@@ -25,7 +25,7 @@ impl Table {
     /// segments) from a place on. Records of one tag are never parted.
     pub(crate) fn chunk(&self, heap: &Heap, tag: u32, low: u32, count: usize) -> Chunk {
         let (entries, next) = self.entries_from(heap, tag, count);
-        entries.iter().for_each(|entry| _ = heap.prefetch(entry.slot()));
+        entries.iter().for_each(|entry| _ = heap.prefetch(entry.slot(), 2));
         let with_low =
             |entry: Entry| (entry.tag(), record::low(heap.bytes(entry.slot())), entry.slot());
         let mut records: Vec<_> = entries.into_iter().map(with_low).collect();
