@@ -40,8 +40,8 @@ pub const fn compressed_bytes_max(len: usize) -> usize {
     len + len / 16 + 64 + END_MARKER.len()
 }
 
-/// Appends a stream of `data` that is not compressed: one run of literals, longer by one byte in 255.
-/// Writing and reading it cost little more than a copy each.
+/// Appends a stream of `data` that is not compressed: one run of literals, longer by one byte in
+/// 255. Writing and reading it cost little more than a copy each.
 #[expect(clippy::cast_possible_truncation, reason = "at most 255 each")]
 pub fn store(data: &[u8], out: &mut Vec<u8>) {
     match data.len() {
@@ -59,7 +59,7 @@ pub fn store(data: &[u8], out: &mut Vec<u8>) {
     out.extend_from_slice(&END_MARKER);
 }
 
-/// What [`store`] has written, where it is; `None` for a stream of another form, and for a short one.
+/// What [`store`] has written, where it is; `None` for a stream of another form, or a short one.
 #[must_use]
 pub fn stored(stream: &[u8]) -> Option<&[u8]> {
     let rest = stream.strip_suffix(&END_MARKER)?.strip_prefix(&[0])?;

@@ -82,8 +82,7 @@ mod tests {
         for_seeds(50, |rng| {
             let store = Store::new(StoreOptions { shard_bits: 3, seed: rng.next() });
             let channel = store.channel_or_create(&"ch".parse().expect("valid")).expect("room");
-            let values: Vec<[u8; 2]> =
-                (0..rng.below(500)).map(|n| [n as u8, (n >> 8) as u8]).collect();
+            let values: Vec<[u8; 8]> = (0..rng.below(500)).map(|n| n.to_le_bytes()).collect();
             let mut records: Vec<(Key, &[u8])> =
                 values.iter().map(|value| (Key(rng.below(100)), &value[..])).collect();
             let sorted = by_shard(&channel, &records);

@@ -68,7 +68,7 @@ pub fn compress_if_worth(records: &[u8], compressor: &mut Compressor, out: &mut 
     }
 }
 
-/// The records of a batch: where they are, if it is not compressed, else decompressed into `buffer`.
+/// The records of a batch: where they are if it is not compressed, else decompressed into `buffer`.
 pub fn records_of<'a>(batch: &'a [u8], buffer: &'a mut Vec<u8>) -> Result<&'a [u8], BatchError> {
     if let Some((len, stream)) = batch.split_first_chunk()
         && let Some(records) = dht_lzo::stored(stream)

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! A worker serves a connection, so over several of them several workers of the taker store at the
-//! same time. All that is sent of a key goes over one of them, and there it is applied in order. What
-//! is not about one key waits until all lanes are answered. So does the step to one lane, which is
-//! made before the part is frozen: what is sent from then on is in order with the claim.
+//! same time. All that is sent of a key goes over one of them, and there it is applied in order.
+//! What is not about one key waits until all lanes are answered. So does the step to one lane,
+//! which is made before the part is frozen: what is sent from then on is in order with the claim.
 
 use dht_protocol::batch;
 use dht_protocol::legacy::batch::Compressor;
@@ -133,9 +133,9 @@ impl<'a> Lanes<'a> {
         self.lanes.iter_mut().try_for_each(|lane| lane.collect(self.stop, 0))
     }
 
-    /// Has the taker claim the part; there is one lane. It is not waited for the answers to what was
-    /// sent before: a taker that refuses any of it refuses the claim, too. A refusal is that of the
-    /// claim, and final; it says why in the words of the first.
+    /// Has the taker claim the part; there is one lane. It is not waited for the answers to what
+    /// was sent before: a taker that refuses any of it refuses the claim, too. A refusal is that of
+    /// the claim, and final; it says why in the words of the first.
     pub(super) fn claim(&mut self) -> Result<MoveReply, PeerError> {
         assert_eq!(self.lanes.len(), 1, "what is in another lane may come behind the claim");
         let Lane { peer, unanswered } = &mut self.lanes[0];

@@ -261,7 +261,7 @@ impl Moves {
             // It may have changed again behind the sync.
             let is_synced = owned.ranges.is_synced();
             if is_synced && synced.is_ok() {
-                // Not at the claim: clients wait for that, and a line may have to wait for the disk.
+                // Not at the claim: clients wait for that, and a line may wait for the disk.
                 log::info!("Taken over; the hash range is {} now", owned.ranges.current().0.owned);
             }
             let late = || "the taker's new hash range is not on its disk yet".to_owned();

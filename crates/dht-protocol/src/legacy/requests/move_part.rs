@@ -152,8 +152,8 @@ pub struct MoveInfo {
 }
 
 impl MovePart<'_> {
-    /// Appends a whole request with [`MoveMessage::Records`]. `fill` appends the batch, which is the
-    /// largest part by far and so is not copied again.
+    /// Appends a whole request with [`MoveMessage::Records`]. `fill` appends the batch, which is
+    /// the largest part by far and so is not copied again.
     pub fn encode_records(
         token: MoveToken,
         channel: &str,
