@@ -326,8 +326,8 @@ impl Context {
         Err(WriteError::NoChannel)
     }
 
-    /// Changes a record, and logs that. Every change of a record goes through here; see
-    /// [`Channel::update`] for `decide`.
+    /// Changes a record, and logs that. Every change of a record goes through here or
+    /// [`Context::put_many`]; see [`Channel::update`] for `decide`.
     #[inline]
     pub(crate) fn change<'v, R>(
         &mut self,
@@ -336,12 +336,8 @@ impl Context {
         notify: Notify,
         decide: impl FnOnce(Option<&[u8]>) -> Change<'v, R>,
     ) -> Result<R, ChangeError> {
-        let failed = |error| match error {
-            PutError::Closed => ChangeError::Closed,
-            PutError::TooBig | PutError::Full => ChangeError::Failed(WriteError::NoRoom),
-        };
         let Some(journal) = &mut self.journal else {
-            return channel.update(key, notify, decide).map_err(failed);
+            return channel.update(key, notify, decide).map_err(change_error);
         };
         journal.admits(channel).map_err(|error| ChangeError::Failed(error.into()))?;
         let mut changed = None;
@@ -355,7 +351,7 @@ impl Context {
             change
         };
         let result = channel.update_numbered(key, notify, journal.sequence(), decide);
-        let result = result.map_err(failed)?;
+        let result = result.map_err(change_error)?;
         if let Some(value) = changed {
             journal.record(channel, key, value);
         }
@@ -366,6 +362,13 @@ impl Context {
     pub(crate) fn exceeds_limit(&self, more: usize) -> bool {
         let limit = self.shared.settings.bytes_max;
         limit > 0 && self.shared.bytes() + more as u64 > limit
+    }
+}
+
+pub(crate) const fn change_error(error: PutError) -> ChangeError {
+    match error {
+        PutError::Closed => ChangeError::Closed,
+        PutError::TooBig | PutError::Full => ChangeError::Failed(WriteError::NoRoom),
     }
 }
 

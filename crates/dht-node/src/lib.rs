@@ -28,6 +28,7 @@
 mod admin;
 mod admission;
 mod alarms;
+mod bulk;
 pub mod config;
 mod connection;
 mod context;

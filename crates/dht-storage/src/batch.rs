@@ -98,27 +98,34 @@ pub(crate) fn get(
 }
 
 /// Puts records of a channel in their order, in runs of up to [`BATCH`] neighbours in one shard.
+/// `done` is called behind each, under the lock: it must be short and must not use the store.
 pub(crate) fn put_many<'v>(
     shards: &Shards,
     channel: &Channel,
     records: impl IntoIterator<Item = (Key, &'v [u8])>,
+    mut done: impl FnMut(&mut Shard, Place),
 ) -> Result<(), PutError> {
     let mut run = [(Place { shard: 0, tag: 0, low: 0 }, &[][..]); BATCH];
     let mut len = 0;
     for (key, value) in records {
         let place = shards.mixer.place(key);
         if len == BATCH || (len > 0 && run[0].0.shard != place.shard) {
-            put_run(shards, channel, &run[..len])?;
+            put_run(shards, channel, &run[..len], &mut done)?;
             len = 0;
         }
         run[len] = (place, value);
         len += 1;
     }
-    if len == 0 { Ok(()) } else { put_run(shards, channel, &run[..len]) }
+    if len == 0 { Ok(()) } else { put_run(shards, channel, &run[..len], &mut done) }
 }
 
 /// Puts records of one shard under one lock.
-fn put_run(shards: &Shards, channel: &Channel, run: &[(Place, &[u8])]) -> Result<(), PutError> {
+fn put_run(
+    shards: &Shards,
+    channel: &Channel,
+    run: &[(Place, &[u8])],
+    done: &mut impl FnMut(&mut Shard, Place),
+) -> Result<(), PutError> {
     shards.write(run[0].0.shard, |shard| {
         if channel.is_removed() {
             return Err(PutError::Closed);
@@ -130,6 +137,7 @@ fn put_run(shards: &Shards, channel: &Channel, run: &[(Place, &[u8])]) -> Result
         }
         for &(place, value) in run {
             shard.update(channel.id(), place, |_| Change::Put(value, ()))?;
+            done(shard, place);
         }
         Ok(())
     })
