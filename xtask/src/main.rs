@@ -3,10 +3,12 @@
 //! `ci` is what the build server runs (`.ci/run`) and what a developer runs before a push; `tidy`
 //! is the part of it that no compiler knows: which crate may see which, and the house's habits.
 
+mod bench_move;
 mod bench_peers;
 mod ci;
 mod deb;
 mod fuzz;
+mod instructions;
 mod tidy;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +21,9 @@ Usage: cargo xtask COMMAND
   tidy                      crates' dependencies, sources, links in the documentation
   deb [--check]             Debian packages, into target/debian; --check takes the tests' build
   bench-peers [OPTIONS]     our node beside redis, valkey and memcached; --help lists the options
+  bench-move [OPTIONS]      a move of records between two nodes beside a dump; --help as above
+  instructions [--write]    counts instructions of single operations, and compares with
+                            xtask/instructions.txt or writes it; needs valgrind
   seeds                     writes the fuzzers' first inputs, made from testdata/
   fuzz SECONDS [TARGET...]  runs each fuzz target (or those named) that long; needs nightly Rust
 
@@ -32,6 +37,8 @@ fn main() -> ExitCode {
         ["ci"] => ci::run(&root),
         ["deb", options @ ..] => deb::run(&root, options),
         ["bench-peers", options @ ..] => bench_peers::run(&root, options),
+        ["bench-move", options @ ..] => bench_move::run(&root, options),
+        ["instructions", options @ ..] => instructions::run(&root, options),
         ["tidy"] => tidy::run(&root),
         ["seeds"] => fuzz::write_seeds(&root),
         ["fuzz", seconds, targets @ ..] => match seconds.parse() {

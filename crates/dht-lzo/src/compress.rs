@@ -40,6 +40,34 @@ pub const fn compressed_bytes_max(len: usize) -> usize {
     len + len / 16 + 64 + END_MARKER.len()
 }
 
+/// Appends a stream of `data` that is not compressed: one run of literals, longer by one byte in
+/// 255. Writing and reading it cost little more than a copy each.
+#[expect(clippy::cast_possible_truncation, reason = "at most 255 each")]
+pub fn store(data: &[u8], out: &mut Vec<u8>) {
+    match data.len() {
+        0 => {}
+        len @ 1..=FIRST_RUN_MAX => out.push(17 + len as u8),
+        len => {
+            // As `Writer::long_length` has it.
+            let rest = len - 18;
+            let zeros = (rest - 1) / 255;
+            out.resize(out.len() + 1 + zeros, 0);
+            out.push((rest - 255 * zeros) as u8);
+        }
+    }
+    out.extend_from_slice(data);
+    out.extend_from_slice(&END_MARKER);
+}
+
+/// What [`store`] has written, where it is; `None` for a stream of another form, or a short one.
+#[must_use]
+pub fn stored(stream: &[u8]) -> Option<&[u8]> {
+    let rest = stream.strip_suffix(&END_MARKER)?.strip_prefix(&[0])?;
+    let zeros = rest.iter().position(|byte| *byte != 0)?;
+    let data = &rest[zeros + 1..];
+    (data.len() == 18 + 255 * zeros + usize::from(rest[zeros])).then_some(data)
+}
+
 /// A compressor with its dictionary of 32 KiB, to be used again and again: one per worker. Streams
 /// do not depend on what was compressed before.
 #[derive(Debug, Clone)]

@@ -25,5 +25,5 @@
 mod compress;
 mod decompress;
 
-pub use compress::{Compressor, compressed_bytes_max};
+pub use compress::{Compressor, compressed_bytes_max, store, stored};
 pub use decompress::{DecompressError, decompress};

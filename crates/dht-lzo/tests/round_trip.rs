@@ -1,7 +1,7 @@
 //! What our compressor writes, our decompressor and `lzokay` read.
 #![allow(clippy::unwrap_used, reason = "a panic is a failed test")]
 
-use dht_lzo::{Compressor, compressed_bytes_max, decompress};
+use dht_lzo::{Compressor, compressed_bytes_max, decompress, store, stored};
 use dht_testkit::{Rng, for_seeds};
 
 mod shapes;
@@ -25,6 +25,23 @@ fn check(compressor: &mut Compressor, data: &[u8]) {
     let mut theirs = vec![0xaa; data.len()];
     assert_eq!(lzokay::decompress::decompress(&stream, &mut theirs), Ok(data.len()));
     assert_eq!(theirs, data);
+}
+
+#[test]
+fn what_is_not_compressed_is_read_as_well() {
+    let data = Rng::new(1).bytes(300_000..300_001);
+    for len in (0..1_000).chain([65_535, 262_144, 300_000]) {
+        let (data, mut stream) = (&data[..len], b"before".to_vec());
+        store(data, &mut stream);
+        let stream = stream.strip_prefix(b"before").expect("left alone");
+        assert!(stream.len() <= len + len / 255 + 5, "{len}");
+        let (mut ours, mut theirs) = (vec![0xaa; len], vec![0xaa; len]);
+        assert_eq!(decompress(stream, &mut ours), Ok(()), "{len}");
+        assert_eq!(lzokay::decompress::decompress(stream, &mut theirs), Ok(len));
+        assert!(ours == data && theirs == data, "{len}");
+        assert_eq!(stored(stream), (len > 238).then_some(data));
+        assert!(stored(&stream[1..]).is_none(), "a length that is another");
+    }
 }
 
 #[test]

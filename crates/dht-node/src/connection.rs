@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use dht_types::Key;
+
 use crate::alarms::Alarm;
 use crate::context::Context;
 use crate::driver::Sent;
@@ -130,6 +132,12 @@ impl Connection {
     /// Whether it listens to changes, and so has to be flushed.
     pub(crate) const fn listens(&self) -> bool {
         self.session.listens()
+    }
+
+    /// The record that its next turn will be about, if these are the bytes that it will receive.
+    pub(crate) fn record_ahead<'a>(&self, bytes: &'a [u8]) -> Option<(&'a str, Key)> {
+        let is_free = self.input.is_empty() && self.wants_input();
+        if is_free { self.session.record_ahead(bytes) } else { None }
     }
 
     /// Whether all is said and sent.

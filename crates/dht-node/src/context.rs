@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrayvec::ArrayVec;
 use dht_protocol::legacy::batch::Compressor;
 use dht_protocol::neo::batch::RefreshBatch;
 use dht_protocol::wire::Writer;
@@ -19,6 +20,7 @@ use crate::hot_keys::Sampler;
 use crate::latency::Timing;
 use crate::mailbox::Mailbox;
 use crate::ranges::RangeView;
+use crate::session::BATCH_REQUESTS;
 use crate::shared::Shared;
 use crate::slow::SlowWatch;
 
@@ -237,6 +239,23 @@ impl Context {
         }
     }
 
+    /// Fetches the first of these records into the cache, side by side.
+    pub(crate) fn prefetch<'a>(&mut self, records: impl Iterator<Item = (&'a str, Key)>) {
+        // Mostly they are of one channel: it is looked up once for each run.
+        let mut channels = ArrayVec::<Arc<Channel>, BATCH_REQUESTS>::new();
+        let mut keys = ArrayVec::<(usize, Key), BATCH_REQUESTS>::new();
+        for (name, key) in records.take(BATCH_REQUESTS) {
+            if channels.last().is_none_or(|channel| channel.name().as_str() != name) {
+                let Some(channel) = self.channel(name) else { continue };
+                channels.push(channel);
+            }
+            keys.push((channels.len() - 1, key));
+        }
+        let keys: ArrayVec<(&Channel, Key), BATCH_REQUESTS> =
+            keys.iter().map(|&(at, key)| (&*channels[at], key)).collect();
+        self.shared.store.prefetch(&keys);
+    }
+
     /// The channel of that name, if there is one.
     pub(crate) fn channel(&mut self, name: &str) -> Option<Arc<Channel>> {
         self.channels.get(&self.shared, name)
@@ -307,8 +326,8 @@ impl Context {
         Err(WriteError::NoChannel)
     }
 
-    /// Changes a record, and logs that. Every change of a record goes through here; see
-    /// [`Channel::update`] for `decide`.
+    /// Changes a record, and logs that. Every change of a record goes through here or
+    /// [`Context::put_many`]; see [`Channel::update`] for `decide`.
     #[inline]
     pub(crate) fn change<'v, R>(
         &mut self,
@@ -317,12 +336,8 @@ impl Context {
         notify: Notify,
         decide: impl FnOnce(Option<&[u8]>) -> Change<'v, R>,
     ) -> Result<R, ChangeError> {
-        let failed = |error| match error {
-            PutError::Closed => ChangeError::Closed,
-            PutError::TooBig | PutError::Full => ChangeError::Failed(WriteError::NoRoom),
-        };
         let Some(journal) = &mut self.journal else {
-            return channel.update(key, notify, decide).map_err(failed);
+            return channel.update(key, notify, decide).map_err(change_error);
         };
         journal.admits(channel).map_err(|error| ChangeError::Failed(error.into()))?;
         let mut changed = None;
@@ -336,7 +351,7 @@ impl Context {
             change
         };
         let result = channel.update_numbered(key, notify, journal.sequence(), decide);
-        let result = result.map_err(failed)?;
+        let result = result.map_err(change_error)?;
         if let Some(value) = changed {
             journal.record(channel, key, value);
         }
@@ -347,6 +362,13 @@ impl Context {
     pub(crate) fn exceeds_limit(&self, more: usize) -> bool {
         let limit = self.shared.settings.bytes_max;
         limit > 0 && self.shared.bytes() + more as u64 > limit
+    }
+}
+
+pub(crate) const fn change_error(error: PutError) -> ChangeError {
+    match error {
+        PutError::Closed => ChangeError::Closed,
+        PutError::TooBig | PutError::Full => ChangeError::Failed(WriteError::NoRoom),
     }
 }
 

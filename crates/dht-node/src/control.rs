@@ -11,23 +11,17 @@ use dht_daemon::command_socket::{CommandSession, Commands};
 use dht_daemon::log::Logs;
 use dht_daemon::service_manager::ServiceManager;
 use dht_daemon::signals::{Signal, Signals};
-use dht_daemon::stats::{StatsConfig, StatsFile};
+use dht_daemon::stats::{StatsConfig, StatsSink};
 use mio::net::{TcpListener, UnixListener, UnixStream};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use slab::Slab;
-use socket2::{SockRef, TcpKeepalive};
 
+use crate::admission::{Admission, set_options};
 use crate::credentials;
 use crate::mailbox::{Accepted, Mailbox};
 use crate::session::Protocol;
 use crate::shared::Shared;
 use crate::stats::Stats;
-
-/// Keep-alive of accepted sockets: a dead peer is found after about 14 seconds.
-/// Source: spec `node` 11.10.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(5);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(3);
-const KEEPALIVE_PROBES: u32 = 3;
 
 /// Most connections that are accepted before other things get their turn.
 const ACCEPTS_PER_TURN: usize = 256;
@@ -47,11 +41,13 @@ const SIGNALS: Token = Token(usize::MAX);
 const COMMANDS: [Token; 2] = [Token(usize::MAX - 1), Token(usize::MAX - 2)];
 /// The legacy and the neo listener.
 const LISTENERS: [Token; 2] = [Token(usize::MAX - 3), Token(usize::MAX - 4)];
+/// Somebody wants connections counted, or they are.
+const COUNTED: Token = Token(usize::MAX - 5);
 
-/// The stats log and what goes into it.
+/// Where stats go, and what they are made of.
 pub(crate) struct StatsLog {
     pub(crate) config: StatsConfig,
-    pub(crate) file: StatsFile,
+    pub(crate) sink: StatsSink,
     pub(crate) stats: Stats,
 }
 
@@ -59,6 +55,7 @@ pub(crate) struct StatsLog {
 pub(crate) struct Control<'a> {
     poll: Poll,
     listeners: [Listener; 2],
+    admission: Admission,
     signals: Signals,
     /// Registered with `poll` in the place of what `signals` reads.
     _signal_stream: UnixStream,
@@ -124,6 +121,7 @@ impl<'a> Control<'a> {
                 accept_at: None,
                 failing: false,
             });
+        shared.count_queries.open(Waker::new(poll.registry(), COUNTED)?);
         let mut signal_stream = UnixStream::from_std(signals.stream().try_clone()?);
         poll.registry().register(&mut signal_stream, SIGNALS, Interest::READABLE)?;
         let mut sockets = Vec::new();
@@ -135,6 +133,7 @@ impl<'a> Control<'a> {
         Ok(Self {
             poll,
             listeners,
+            admission: Admission::default(),
             signals,
             _signal_stream: signal_stream,
             logs,
@@ -172,7 +171,8 @@ impl<'a> Control<'a> {
         loop {
             let accepts = self.listeners.iter().map(|listener| listener.accept_at);
             let life_sign = self.life_signs.as_ref().map(|signs| signs.next);
-            let next = accepts.chain([next_stats, self.next_look, life_sign]).flatten().min();
+            let others = [next_stats, self.next_look, life_sign, self.admission.deadline()];
+            let next = accepts.chain(others).flatten().min();
             let timeout = next.map(|at| at.saturating_duration_since(Instant::now()));
             match self.poll.poll(&mut events, timeout) {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -185,6 +185,7 @@ impl<'a> Control<'a> {
                             return Ok(());
                         }
                     }
+                    COUNTED => {}
                     token => self.handle_event(token),
                 }
             }
@@ -194,6 +195,7 @@ impl<'a> Control<'a> {
                     self.listeners[at].accept_at = self.accept(at).map(|wait| now + wait);
                 }
             }
+            self.count_connections(now);
             if self.next_look.is_some_and(|at| at <= now) {
                 self.shared.dumps.look(now);
                 self.look_after_dumps(now);
@@ -220,7 +222,7 @@ impl<'a> Control<'a> {
 
     fn write_stats(&mut self, now: Instant) {
         if let Some(log) = &mut self.stats_log {
-            log.file.append(&log.stats.line(now, self.logs));
+            log.sink.append(log.stats.line(now, self.logs));
         }
     }
 
@@ -288,17 +290,34 @@ impl<'a> Control<'a> {
         Some(Duration::ZERO)
     }
 
-    /// Gives an accepted socket to the next worker, or closes it if there are too many.
+    /// Has an accepted socket served, unless there are too many.
     fn hand_over(&mut self, socket: mio::net::TcpStream, peer: SocketAddr, protocol: Protocol) {
-        if !protocol.connections(&self.shared).try_open() {
-            return;
-        }
         if let Err(error) = set_options(&socket) {
             log::warn!("cannot set the options of the connection of {peer}: {error}");
         }
         let accepted = Accepted { socket: socket.into(), peer, protocol };
+        if let Some(accepted) = self.admission.admit(accepted, &self.shared) {
+            self.serve(accepted);
+        }
+    }
+
+    /// Gives a socket to the next worker.
+    fn serve(&mut self, accepted: Accepted) {
         self.workers[self.next_worker].leave_socket(accepted);
         self.next_worker = (self.next_worker + 1) % self.workers.len();
+    }
+
+    /// Judges connections above the limit, and answers how many there are.
+    fn count_connections(&mut self, now: Instant) {
+        for accepted in self.admission.pass(&self.workers, &self.shared, now) {
+            self.serve(accepted);
+        }
+        if let Some(due) = self.admission.due(&self.shared) {
+            for at in 0..self.listeners.len() {
+                self.listeners[at].accept_at = self.accept(at).map(|wait| now + wait);
+            }
+            self.admission.begin(due, &self.workers, now);
+        }
     }
 
     fn accept_commands(&mut self, socket: usize) {
@@ -395,14 +414,4 @@ impl Session {
         }
         Ok(())
     }
-}
-
-/// Source: spec `node` 11.10.
-pub(crate) fn set_options(socket: &mio::net::TcpStream) -> io::Result<()> {
-    socket.set_nodelay(true)?;
-    let keepalive = TcpKeepalive::new()
-        .with_time(KEEPALIVE_IDLE)
-        .with_interval(KEEPALIVE_INTERVAL)
-        .with_retries(KEEPALIVE_PROBES);
-    SockRef::from(socket).set_tcp_keepalive(&keepalive)
 }

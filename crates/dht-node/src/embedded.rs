@@ -17,9 +17,9 @@ use dht_protocol::{legacy, neo};
 use dht_types::HashRange;
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use crate::admission::set_options;
 use crate::config::NodeConfig;
 use crate::context::{Clock, UnixTime};
-use crate::control::set_options;
 use crate::counters::Counters;
 use crate::mailbox::{Accepted, Mailbox};
 use crate::node::{self, NEO_PORT_OFFSET, Node};
@@ -314,7 +314,9 @@ impl Accepting {
     }
 
     fn hand_over(&mut self, socket: mio::net::TcpStream, peer: SocketAddr, protocol: Protocol) {
-        if !protocol.connections(&self.shared).try_open() {
+        let count = protocol.connections(&self.shared);
+        if !count.try_open() {
+            count.refuse();
             return;
         }
         // A socket without these serves a test as well.

@@ -42,10 +42,18 @@ impl LegacySession {
         !matches!(
             self.stream,
             Some(Running {
-                stream: Stream::GetAll(_) | Stream::Redistribute(_) | Stream::Purge(_),
+                stream: Stream::GetAll(_)
+                    | Stream::Redistribute(_)
+                    | Stream::Purge(_)
+                    | Stream::Count(_),
                 ..
             })
         )
+    }
+
+    /// The record that the request at the front of `input` is about, if nothing else comes first.
+    pub(crate) fn record_ahead<'a>(&self, input: &'a [u8]) -> Option<(&'a str, Key)> {
+        if self.stream.is_none() { self.server.record_ahead(input) } else { None }
     }
 
     /// Whether the connection has something that waits for the next flush.
@@ -133,6 +141,7 @@ impl LegacySession {
             Stream::GetAll(stream) => stream.step(cx, out),
             Stream::Listen(stream) => stream.step(cx, peer_speaks, out),
             Stream::Redistribute(stream) => stream.step(out),
+            Stream::Count(stream) => stream.step(cx, out),
             Stream::Move(stream) => stream.step(peer_speaks, out),
             Stream::Purge(stream) => stream.step(cx, out),
         };

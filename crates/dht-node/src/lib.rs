@@ -17,6 +17,7 @@
 //!   persist/       dump files into the store and back
 //!   durability/    the log of changes between dumps
 //! ranges.rs      which keys are ours, and who is told of it
+//! admission.rs   which connections are served, and how many there are
 //! moves/         records on their way to other nodes, and from them
 //! admin/         metrics, health and a page to look at, over HTTP
 //! streams.rs     the streams that are under way, and which lag
@@ -25,7 +26,9 @@
 //! ```
 
 mod admin;
+mod admission;
 mod alarms;
+mod bulk;
 pub mod config;
 mod connection;
 mod context;

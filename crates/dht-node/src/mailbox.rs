@@ -21,6 +21,8 @@ pub(crate) struct Mailbox {
     seen: AtomicU64,
     /// The worker has begun a turn since it was last asked whether it lives.
     turned: AtomicBool,
+    /// The last barrier that the worker has passed.
+    passed: AtomicU64,
     mail: Mutex<Mail>,
 }
 
@@ -44,6 +46,8 @@ pub(crate) struct Mail {
     pub(crate) removals: Vec<Removal>,
     /// The syncer of the worker's log has done something.
     pub(crate) synced: bool,
+    /// The worker has to go through this barrier; see [`crate::admission`].
+    pub(crate) barrier: Option<u64>,
     /// The worker has to end.
     pub(crate) stop: bool,
 }
@@ -54,6 +58,7 @@ impl Mail {
             && self.woken.is_empty()
             && self.removals.is_empty()
             && !self.synced
+            && self.barrier.is_none()
             && !self.stop
     }
 }
@@ -61,10 +66,10 @@ impl Mail {
 impl Mailbox {
     pub(crate) fn new(waker: mio::Waker) -> Self {
         let (sockets, woken, removals) = (Vec::new(), Vec::new(), Vec::new());
-        let mail = Mail { sockets, woken, removals, synced: false, stop: false };
-        let (asleep, seen) = (AtomicBool::new(false), AtomicU64::new(0));
-        let turned = AtomicBool::new(true);
-        Self { waker, asleep, seen, turned, mail: Mutex::new(mail) }
+        let mail = Mail { sockets, woken, removals, synced: false, barrier: None, stop: false };
+        let (asleep, turned) = (AtomicBool::new(false), AtomicBool::new(true));
+        let (seen, passed) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { waker, asleep, seen, turned, passed, mail: Mutex::new(mail) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Mail> {
@@ -121,6 +126,21 @@ impl Mailbox {
     /// The syncer of the worker's log has done something.
     pub(crate) fn wake_synced(&self) {
         self.leave(|mail| mail.synced = true);
+    }
+
+    /// The worker has to go through all that has happened at its sockets.
+    pub(crate) fn leave_barrier(&self, number: u64) {
+        self.leave(|mail| mail.barrier = Some(number));
+    }
+
+    /// The worker has gone through a barrier.
+    pub(crate) fn pass(&self, number: u64) {
+        self.passed.store(number, SeqCst);
+    }
+
+    /// The last barrier that the worker has passed.
+    pub(crate) fn passed(&self) -> u64 {
+        self.passed.load(SeqCst)
     }
 
     /// The worker has to close its connections and end.

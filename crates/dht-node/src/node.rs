@@ -16,6 +16,7 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
 use socket2::{Domain, Socket, Type};
 
+use crate::admission::CountQueries;
 use crate::config::{DumpsConfig, NodeConfig};
 use crate::context::{Clock, UnixTime};
 use crate::counters::Counters;
@@ -161,6 +162,7 @@ impl Node {
             settings: settings(config, driver, bound.port(), neo_bound.port()),
             legacy_connections: ConnectionCount::new(config.server.connection_limit as usize),
             neo_connections: ConnectionCount::new(config.server.connection_limit as usize),
+            count_queries: CountQueries::default(),
             credentials: RwLock::new(Arc::new(credentials)),
         });
         let workers = (0..workers).map(|number| spawn(number, &shared, clocks));

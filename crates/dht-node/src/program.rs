@@ -15,7 +15,7 @@ use dht_daemon::memory_lock::{self, MemoryLockError};
 use dht_daemon::pid_lock::{PidLock, PidLockError};
 use dht_daemon::service_manager::ServiceManager;
 use dht_daemon::signals::Signals;
-use dht_daemon::stats::StatsFile;
+use dht_daemon::stats::StatsSink;
 use dht_daemon::{App, OptionSpec, args, build_info, fatal};
 use dht_protocol::neo::frame::{BODY_BYTES_MAX, HEADER_BYTES};
 use dht_protocol::{legacy, neo};
@@ -158,13 +158,9 @@ pub(crate) fn unix_time() -> u64 {
 fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunError> {
     raise_descriptor_limit();
     let signals = Signals::register().map_err(RunError::Signals)?;
-    let stats_file =
-        config.stats.file_name.as_ref().map(|path| StatsFile::open(path, logs)).transpose()?;
+    let stats_sink = StatsSink::open(&config.stats, logs)?;
     let _pid_lock = config.pid_lock.as_deref().map(PidLock::acquire).transpose()?;
     build_info::log_version(&APP);
-    if let Some(warning) = config.stats.warning() {
-        log::warn!("{warning}");
-    }
     if config.options_memory.lock_memory {
         memory_lock::lock_all()?;
         if let Some(bytes) = memory_lock::limit() {
@@ -188,9 +184,9 @@ fn serve(config: &NodeConfig, options: &Options, logs: &Logs) -> Result<(), RunE
         admin.serves(Arc::clone(&node.shared), node.counters());
     }
     let (node_shared, counters) = (Arc::clone(&node.shared), node.counters());
-    let stats_log = stats_file.map(|file| {
+    let stats_log = stats_sink.map(|sink| {
         let stats = Stats::new(Arc::clone(&node.shared), node.counters(), now());
-        StatsLog { config: config.stats.clone(), file, stats }
+        StatsLog { config: config.stats.clone(), sink, stats }
     });
     log::info!(target: MAIN_LOG, "Starting DHT node --------------------------------");
     let own_commands = own_commands(&node_shared, &counters, clocks);

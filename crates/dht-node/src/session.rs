@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use dht_protocol::{legacy, neo};
+use dht_types::Key;
 
 use crate::alarms::Alarm;
 use crate::context::Context;
@@ -16,6 +17,9 @@ pub(crate) const OUTPUT_BYTES_HIGH: usize = 64 * 1024;
 
 /// Most requests that are looked at before the first of them is executed.
 pub(crate) const BATCH_REQUESTS: usize = 64;
+
+/// From so many requests on it pays to fetch what they need into the cache first.
+pub(crate) const TOGETHER_MIN: usize = 4;
 
 /// Which protocol a socket was accepted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +93,15 @@ impl Session {
         match self {
             Self::Legacy(session) => session.wants_input(),
             Self::Neo(_) => true,
+        }
+    }
+
+    /// The record that the request at the front of `input` is about, as far as that is known before
+    /// it is executed.
+    pub(crate) fn record_ahead<'a>(&self, input: &'a [u8]) -> Option<(&'a str, Key)> {
+        match self {
+            Self::Legacy(session) => session.record_ahead(input),
+            Self::Neo(session) => session.record_ahead(input),
         }
     }
 

@@ -9,6 +9,7 @@ use dht_protocol::legacy;
 use dht_protocol::neo::credentials::Credentials;
 use dht_storage::{Channel, Store, Usage};
 
+use crate::admission::CountQueries;
 use crate::driver::DriverKind;
 use crate::durability::{Keeper, Level};
 use crate::moves::Moves;
@@ -40,6 +41,8 @@ pub(crate) struct Shared {
     pub(crate) legacy_connections: ConnectionCount,
     /// Open neo connections.
     pub(crate) neo_connections: ConnectionCount,
+    /// Who wants them counted.
+    pub(crate) count_queries: CountQueries,
     /// Who may connect by neo; replaced as a whole.
     pub(crate) credentials: RwLock<Arc<Credentials>>,
 }
@@ -167,10 +170,14 @@ impl ConnectionCount {
         let free = self.max == 0 || self.open() < self.max;
         if free {
             self.open.fetch_add(1, Relaxed);
+            self.accepted.fetch_add(1, Relaxed);
         }
-        let count = if free { &self.accepted } else { &self.refused };
-        count.fetch_add(1, Relaxed);
         free
+    }
+
+    /// Counts one that is closed at once, as there are too many.
+    pub(crate) fn refuse(&self) {
+        self.refused.fetch_add(1, Relaxed);
     }
 
     /// How many were accepted so far, and how many closed at once, as there were too many.

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use crate::admission::BARRIER_TURNS;
 use crate::alarms::Alarms;
 use crate::connection::Connection;
 use crate::context::{Clock, Context, UnixTime};
@@ -25,7 +26,7 @@ use crate::durability::{Journal, JournalOptions};
 use crate::handlers::remove_record;
 use crate::mailbox::{Accepted, Mailbox};
 use crate::moves::Removal;
-use crate::session::Session;
+use crate::session::{Session, TOGETHER_MIN};
 use crate::shared::Shared;
 
 /// Records of removed channels that a turn frees at most.
@@ -51,6 +52,8 @@ pub(crate) struct Worker {
     reclaiming: bool,
     /// Connections with answers that wait until the log is on the disk, and for which ticket.
     held: VecDeque<(u64, ConnId)>,
+    /// The barrier that it goes through, and turns that are left until it has passed.
+    barrier: Option<(u64, u32)>,
 }
 
 impl Worker {
@@ -81,6 +84,7 @@ impl Worker {
             next_flush: None,
             reclaiming: false,
             held: VecDeque::new(),
+            barrier: None,
         })
     }
 
@@ -110,6 +114,7 @@ impl Worker {
             }
             self.look_at_ranges();
             self.ring_alarms();
+            self.look_ahead();
             for _ in 0..self.queue.len() {
                 if let Some(conn) = self.queue.pop_front() {
                     self.turn(conn);
@@ -119,13 +124,15 @@ impl Worker {
             self.write_log();
             self.send_all();
             self.set_alarms();
+            self.pass_barrier();
             self.reclaiming = self.cx.shared.store.reclaim(RECLAIM_RECORDS_PER_TURN);
         }
     }
 
     /// How long the driver may wait.
     fn timeout(&self) -> Option<Duration> {
-        if !self.queue.is_empty() || self.reclaiming || !self.mailbox.may_sleep() {
+        let is_busy = !self.queue.is_empty() || self.reclaiming || self.barrier.is_some();
+        if is_busy || !self.mailbox.may_sleep() {
             return Some(Duration::ZERO);
         }
         let retry = self.cx.journal.as_ref().and_then(Journal::retry_at);
@@ -169,6 +176,9 @@ impl Worker {
         if mail.synced {
             self.release();
         }
+        if let Some(number) = mail.barrier {
+            self.barrier = Some((number, BARRIER_TURNS));
+        }
         if mail.stop {
             for (_, connection) in std::mem::take(&mut self.connections) {
                 self.close(connection);
@@ -178,6 +188,17 @@ impl Worker {
             }
         }
         mail.stop
+    }
+
+    /// Ends a turn of a barrier.
+    fn pass_barrier(&mut self) {
+        let Some((number, turns_left)) = &mut self.barrier else { return };
+        *turns_left -= 1;
+        if *turns_left == 0 {
+            self.mailbox.pass(*number);
+            self.barrier = None;
+            self.cx.shared.count_queries.wake_control();
+        }
     }
 
     /// A connection may be another than the one that was meant, if that is gone: it then has
@@ -243,6 +264,20 @@ impl Worker {
     fn close(&self, connection: Connection) {
         connection.protocol().connections(&self.cx.shared).close();
         connection.close(&self.cx);
+    }
+
+    /// Fetches the records that this turn is about into the cache, so that the connections' misses
+    /// overlap; as far as the driver knows what they have received.
+    fn look_ahead(&mut self) {
+        if self.queue.len() < TOGETHER_MIN {
+            return;
+        }
+        let (driver, connections) = (&self.driver, &self.connections);
+        let records = self.queue.iter().filter_map(|&conn| {
+            let bytes = driver.peek(conn)?;
+            connections.get(conn)?.record_ahead(bytes)
+        });
+        self.cx.prefetch(records);
     }
 
     /// One turn of one connection: at most one receive, and what follows from it.

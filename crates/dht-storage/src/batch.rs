@@ -71,7 +71,7 @@ enum State<'a> {
 /// Fetches the index and record lines of up to [`BATCH`] keys ahead.
 pub(crate) fn prefetch(shards: &Shards, keys: &[(&Channel, Key)]) {
     let locks = Locks::take(shards, keys);
-    locks.look_up(keys);
+    locks.look_up(keys, &mut ArrayVec::new());
 }
 
 /// Looks up to [`BATCH`] keys up, and calls `f` for each in order. `f` may run under several locks.
@@ -81,13 +81,14 @@ pub(crate) fn get(
     mut f: impl FnMut(usize, Option<&[u8]>),
 ) {
     let locks = Locks::take(shards, keys);
+    let mut lookups = ArrayVec::new();
+    locks.look_up(keys, &mut lookups);
     if locks.are_complete() {
-        let lookups = locks.look_up(keys);
         lookups.iter().enumerate().for_each(|(at, lookup)| f(at, lookup.value()));
         return;
     }
     // The order of the calls is a promise, and so is not to wait for a lock while holding others.
-    locks.look_up(keys);
+    drop(lookups);
     drop(locks);
     for (at, &(channel, key)) in keys.iter().enumerate() {
         if channel.get(key, |value| f(at, Some(value))).is_none() {
@@ -97,27 +98,34 @@ pub(crate) fn get(
 }
 
 /// Puts records of a channel in their order, in runs of up to [`BATCH`] neighbours in one shard.
+/// `done` is called behind each, under the lock: it must be short and must not use the store.
 pub(crate) fn put_many<'v>(
     shards: &Shards,
     channel: &Channel,
     records: impl IntoIterator<Item = (Key, &'v [u8])>,
+    mut done: impl FnMut(&mut Shard, Place),
 ) -> Result<(), PutError> {
     let mut run = [(Place { shard: 0, tag: 0, low: 0 }, &[][..]); BATCH];
     let mut len = 0;
     for (key, value) in records {
         let place = shards.mixer.place(key);
         if len == BATCH || (len > 0 && run[0].0.shard != place.shard) {
-            put_run(shards, channel, &run[..len])?;
+            put_run(shards, channel, &run[..len], &mut done)?;
             len = 0;
         }
         run[len] = (place, value);
         len += 1;
     }
-    if len == 0 { Ok(()) } else { put_run(shards, channel, &run[..len]) }
+    if len == 0 { Ok(()) } else { put_run(shards, channel, &run[..len], &mut done) }
 }
 
 /// Puts records of one shard under one lock.
-fn put_run(shards: &Shards, channel: &Channel, run: &[(Place, &[u8])]) -> Result<(), PutError> {
+fn put_run(
+    shards: &Shards,
+    channel: &Channel,
+    run: &[(Place, &[u8])],
+    done: &mut impl FnMut(&mut Shard, Place),
+) -> Result<(), PutError> {
     shards.write(run[0].0.shard, |shard| {
         if channel.is_removed() {
             return Err(PutError::Closed);
@@ -129,6 +137,7 @@ fn put_run(shards: &Shards, channel: &Channel, run: &[(Place, &[u8])]) -> Result
         }
         for &(place, value) in run {
             shard.update(channel.id(), place, |_| Change::Put(value, ()))?;
+            done(shard, place);
         }
         Ok(())
     })
@@ -161,24 +170,19 @@ impl<'a> Locks<'a> {
         self.keys.iter().all(|&(_, guard)| guard != NOT_LOCKED)
     }
 
-    /// Steps 2 and 3.
+    /// Steps 2 and 3. Fills `lookups` in place: returned, they would be copied.
     #[inline]
-    fn look_up(&self, keys: &[(&Channel, Key)]) -> ArrayVec<LookUp<'_>, BATCH> {
-        let mut lookups: ArrayVec<_, BATCH> = keys
-            .iter()
-            .zip(&self.keys)
-            .map(|(&(channel, _), &(place, guard))| {
-                let shard = self.guards.get(usize::from(guard)).map(|guard| &**guard);
-                LookUp::start(shard, channel, place)
-            })
-            .collect();
+    fn look_up<'s>(&'s self, keys: &[(&Channel, Key)], lookups: &mut ArrayVec<LookUp<'s>, BATCH>) {
+        for (&(channel, _), &(place, guard)) in keys.iter().zip(&self.keys) {
+            let shard = self.guards.get(usize::from(guard)).map(|guard| &**guard);
+            lookups.push(LookUp::start(shard, channel, place));
+        }
         let lines = self.record_lines();
         let mut any_behind = false;
         lookups.iter_mut().for_each(|lookup| any_behind |= lookup.read_line(lines));
         if any_behind {
             lookups.iter_mut().for_each(|lookup| lookup.read_line_behind(lines));
         }
-        lookups
     }
 
     /// Cache lines that hold a record of the mean length, wherever in its first one it begins. Of a

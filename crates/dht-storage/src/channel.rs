@@ -13,7 +13,7 @@ use dht_types::{ChannelName, Key};
 use crate::{
     batch::{self, BATCH},
     cursor::Cursor,
-    events::{Event, Interest, Listeners, Subscription, Wake},
+    events::{Event, Interest, Listeners, Subscription, Wake, Wakes},
     mix::Place,
     sequence::Sequence,
     shard::{Effect, Shard, Shards},
@@ -192,7 +192,27 @@ impl Channel {
         &self,
         records: impl IntoIterator<Item = (Key, &'v [u8])>,
     ) -> Result<(), PutError> {
-        batch::put_many(&self.shards, self, records)
+        batch::put_many(&self.shards, self, records, |_, _| {})
+    }
+
+    /// As [`Channel::put_many`], and each change has a number, which goes to the end of `numbers`:
+    /// after an error, of those before the one that failed. Told are those who want to know of
+    /// [every](Interest::Every) change. See [`Sequence`].
+    pub fn put_many_numbered<'v>(
+        &self,
+        records: impl IntoIterator<Item = (Key, &'v [u8])>,
+        sequence: &mut Sequence,
+        numbers: &mut Vec<Sequence>,
+    ) -> Result<(), PutError> {
+        let mut wakes = Wakes::default();
+        let result = batch::put_many(&self.shards, self, records, |shard, place| {
+            shard.number(sequence);
+            numbers.push(*sequence);
+            let event = Event::Put(self.shards.mixer.key(place));
+            wakes.add(self.listeners.tell(event, true));
+        });
+        wakes.wake();
+        result
     }
 
     /// Removes a record; whether it existed.

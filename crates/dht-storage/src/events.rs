@@ -219,6 +219,12 @@ impl Queue {
 }
 
 impl Wakes {
+    /// Those of another event, too.
+    #[inline]
+    pub(crate) fn add(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
     /// Wakes the subscribers. To be called with no lock held.
     #[inline]
     pub(crate) fn wake(self) {

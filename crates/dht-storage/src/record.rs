@@ -52,10 +52,12 @@ pub(crate) fn low(slot: &[u8]) -> u32 {
 #[inline]
 pub(crate) fn value(slot: &[u8]) -> &[u8] {
     let first = usize::from(slot[LOW_BYTES]);
-    if first < 0x80 {
-        return &slot[LOW_BYTES + 1..][..first];
-    }
-    let (mut at, mut len, mut shift) = (LOW_BYTES + 1, first & 0x7f, 7);
+    if first < 0x80 { &slot[LOW_BYTES + 1..][..first] } else { long_value(slot) }
+}
+
+/// [`value`], where the length takes more than a byte.
+fn long_value(slot: &[u8]) -> &[u8] {
+    let (mut at, mut len, mut shift) = (LOW_BYTES, 0, 0);
     loop {
         let byte = slot[at];
         len |= usize::from(byte & 0x7f) << shift;

@@ -13,7 +13,7 @@ use std::{
     ops::ControlFlow,
     sync::{
         Mutex, MutexGuard, TryLockError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -39,8 +39,8 @@ const RECLAIMED_PER_WRITE: usize = 16;
 pub(crate) struct Shards {
     pub(crate) mixer: Mixer,
     cells: Box<[Cell]>,
-    /// Tables of removed channels that still hold memory, and shards that are being evacuated.
-    pending: AtomicUsize,
+    /// A bit for each shard: whether it has memory to be given back. Written under its lock.
+    garbage: Box<[AtomicU64]>,
 }
 
 /// A shard behind its lock, on cache lines of its own: two, because processors fetch them in pairs.
@@ -95,7 +95,8 @@ impl Shards {
     pub(crate) fn new(options: StoreOptions) -> Self {
         let mixer = Mixer::new(options.seed, options.shard_bits);
         let cells = (0..mixer.shards()).map(|_| Cell::new()).collect();
-        Self { mixer, cells, pending: AtomicUsize::new(0) }
+        let garbage = (0..mixer.shards().div_ceil(64)).map(|_| AtomicU64::new(0)).collect();
+        Self { mixer, cells, garbage }
     }
 
     pub(crate) fn count(&self) -> usize {
@@ -125,10 +126,10 @@ impl Shards {
         let result = f(&mut guard);
         if guard.evacuation.is_none() && guard.heap.start_evacuation() {
             guard.evacuation = Some((0, 0));
-            self.pending.fetch_add(1, Ordering::Relaxed);
+            self.note_garbage(shard, true);
         }
         if guard.has_garbage() {
-            self.reclaim_in(&mut guard, RECLAIMED_PER_WRITE);
+            self.reclaim_in(shard, &mut guard, RECLAIMED_PER_WRITE);
         }
         self.cells[shard].publish(guard.usage);
         result
@@ -140,7 +141,7 @@ impl Shards {
         let Some(table) = guard.tables.get_mut(channel).and_then(Option::take) else { return };
         guard.usage = guard.usage - table.usage();
         guard.dying.push(Dying { table, position: 0 });
-        self.pending.fetch_add(1, Ordering::Relaxed);
+        self.note_garbage(shard, true);
         self.cells[shard].publish(guard.usage);
     }
 
@@ -148,18 +149,18 @@ impl Shards {
     /// `budget` records; true while there is more to do.
     pub(crate) fn reclaim(&self, budget: usize) -> bool {
         let mut left = budget;
-        for shard in 0..self.cells.len() {
-            while left > 0 && self.pending.load(Ordering::Relaxed) > 0 {
-                let mut guard = self.lock(shard);
-                if !guard.has_garbage() {
-                    break;
-                }
+        while left > 0
+            && let Some(shard) = self.first_with_garbage()
+        {
+            let mut guard = self.lock(shard);
+            // Another worker may have been quicker.
+            if guard.has_garbage() {
                 let step = left.min(CHUNK_RECORDS);
-                self.reclaim_in(&mut guard, step);
+                self.reclaim_in(shard, &mut guard, step);
                 left -= step;
             }
         }
-        self.pending.load(Ordering::Relaxed) > 0
+        self.first_with_garbage().is_some()
     }
 
     /// See [`Store::cut`](crate::Store::cut).
@@ -178,17 +179,34 @@ impl Shards {
         self.cells.iter().map(Cell::usage).fold(Usage::default(), std::ops::Add::add)
     }
 
-    fn reclaim_in(&self, shard: &mut Shard, budget: usize) {
-        let is_done = match shard.dying.last_mut() {
+    fn reclaim_in(&self, number: usize, shard: &mut Shard, budget: usize) {
+        match shard.dying.last_mut() {
             Some(Dying { table, position }) => {
-                let is_done = table.dismantle(&mut shard.heap, position, budget);
-                is_done.then(|| shard.dying.pop()).is_some()
+                if table.dismantle(&mut shard.heap, position, budget) {
+                    shard.dying.pop();
+                }
             }
             None => shard.evacuate(budget),
-        };
-        if is_done {
-            self.pending.fetch_sub(1, Ordering::Relaxed);
         }
+        if !shard.has_garbage() {
+            self.note_garbage(number, false);
+        }
+    }
+
+    /// Only whoever holds the shard's lock may say.
+    fn note_garbage(&self, shard: usize, has_garbage: bool) {
+        let (word, bit) = (&self.garbage[shard / 64], 1 << (shard % 64));
+        if has_garbage {
+            word.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+
+    fn first_with_garbage(&self) -> Option<usize> {
+        let words = self.garbage.iter().map(|word| word.load(Ordering::Relaxed)).enumerate();
+        let mut found = words.filter(|&(_, word)| word != 0);
+        found.next().map(|(at, word)| at * 64 + word.trailing_zeros() as usize)
     }
 }
 
@@ -247,17 +265,14 @@ impl Shard {
         !self.dying.is_empty() || self.evacuation.is_some()
     }
 
-    /// Goes on with an evacuation; true at its end.
-    fn evacuate(&mut self, budget: usize) -> bool {
-        let Some((channel, tag)) = self.evacuation else { return false };
-        let Some(entry) = self.tables.get_mut(channel) else {
-            self.evacuation = None;
-            return true;
-        };
-        let table = entry.as_mut();
-        let next = table.and_then(|table| table.evacuate(&mut self.heap, tag, budget));
-        self.evacuation = Some(next.map_or((channel + 1, 0), |tag| (channel, tag)));
-        false
+    /// Goes on with an evacuation, if there is one.
+    fn evacuate(&mut self, budget: usize) {
+        let Some((channel, tag)) = self.evacuation else { return };
+        self.evacuation = self.tables.get_mut(channel).map(|table| {
+            let table = table.as_mut();
+            let next = table.and_then(|table| table.evacuate(&mut self.heap, tag, budget));
+            next.map_or((channel + 1, 0), |tag| (channel, tag))
+        });
     }
 
     /// What all tables here hold.

@@ -6,8 +6,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
-use dht_storage::{Channel, Cursor, Notify, PutError, Store, StoreOptions};
+use dht_storage::{
+    Channel, Cursor, Event, Interest, Notify, PutError, Sequence, Store, StoreOptions,
+};
 use dht_testkit::{Rng, for_seeds};
 use dht_types::Key;
 
@@ -66,11 +69,38 @@ fn a_dump_in_scan_order_does_not_cluster_the_table() {
     }
 }
 
+/// Puts records with numbers; each is greater than the one before, and heard of by those alone who
+/// want to know of every change.
+fn check_numbers<'v>(
+    channel: &Channel,
+    records: impl Iterator<Item = (Key, &'v [u8])> + Clone,
+    sequence: &mut Sequence,
+) {
+    let wakes = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&wakes);
+    let wake = Box::new(move || {
+        counted.fetch_add(1, SeqCst);
+    });
+    let every = channel.subscribe(Interest::Every, 1000, wake);
+    let all = channel.subscribe(Interest::All, 1000, Box::new(|| panic!("nobody else is told")));
+    let (mut numbers, mut events) = (vec![*sequence], Vec::new());
+    channel.put_many_numbered(records.clone(), sequence, &mut numbers).unwrap();
+    assert!(numbers.is_sorted_by(|before, number| before < number), "{numbers:?}");
+    assert_eq!(numbers.last(), Some(&*sequence));
+    every.drain(&mut events);
+    let expected: Vec<Event> = records.map(|(key, _)| Event::Put(key)).collect();
+    assert_eq!((numbers.len(), &events), (expected.len() + 1, &expected));
+    assert_eq!(wakes.load(SeqCst), usize::from(!expected.is_empty()));
+    all.drain(&mut events);
+    assert_eq!(events.len(), expected.len());
+}
+
 #[test]
 fn records_that_are_put_together_are_those_that_are_put_one_by_one() {
     for_seeds(50, |rng| {
         let (store, channel) = store(rng.next());
         let mut model = BTreeMap::new();
+        let mut sequence = Sequence::default();
         for _ in 0..20 {
             // Few keys, so that they come again, also within one call.
             let count = rng.below(100);
@@ -79,7 +109,12 @@ fn records_that_are_put_together_are_those_that_are_put_one_by_one() {
             if rng.one_in(2) {
                 records.sort_by_key(|(key, _)| channel.shard_of(*key));
             }
-            channel.put_many(records.iter().map(|(key, value)| (*key, &value[..]))).unwrap();
+            let put = records.iter().map(|(key, value)| (*key, &value[..]));
+            if rng.one_in(2) {
+                channel.put_many(put).unwrap();
+            } else {
+                check_numbers(&channel, put, &mut sequence);
+            }
             assert!(records.iter().all(|(key, _)| channel.shard_of(*key) < store.shard_count()));
             model.extend(records);
             for key in (0..10).map(|_| Key(rng.below(200))) {
@@ -93,5 +128,8 @@ fn records_that_are_put_together_are_those_that_are_put_one_by_one() {
         store.remove_channel("ch");
         assert_eq!(channel.put_many([(Key(1), &b"value"[..])]), Err(PutError::Closed));
         assert_eq!(channel.put_many([]), Ok(()));
+        let mut numbers = Vec::new();
+        let put = channel.put_many_numbered([(Key(1), &b""[..])], &mut sequence, &mut numbers);
+        assert_eq!((put, numbers.len()), (Err(PutError::Closed), 0));
     });
 }

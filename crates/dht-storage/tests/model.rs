@@ -340,3 +340,29 @@ fn memory_that_became_sparse_is_given_back() {
         assert_eq!(store.memory(), Default::default(), "all memory went back");
     });
 }
+
+/// Lengths change all the time, so that slots wait for records of a length that fewer have.
+#[test]
+#[cfg_attr(miri, ignore = "too many records")]
+fn memory_stays_dense_while_lengths_change() {
+    for_seeds(2, |rng| {
+        let store = Store::new(StoreOptions { shard_bits: 0, seed: rng.next() });
+        let channel = store.channel_or_create(&name("c")).unwrap();
+        let bytes = rng.bytes(200..201);
+        let mut lens = vec![100; 30_000];
+        (0..).zip(&lens).for_each(|(key, &len)| put(&channel, Key(key), &bytes[..len]));
+        for longest in [140, 70, 200] {
+            for _ in 0..60_000 {
+                let (key, len) = (rng.within(0..lens.len()), rng.within(longest - 20..longest));
+                put(&channel, Key(key as u64), &bytes[..len]);
+                lens[key] = len;
+            }
+            while store.reclaim(rng.within(1..500)) {}
+            let memory = store.memory();
+            // An eighth is left alone, and an eighth may be freed before the next look.
+            assert!(memory.touched * 3 < memory.records * 4, "{memory:?}");
+        }
+        let model = (0..).map(Key).zip(lens.iter().map(|&len| bytes[..len].to_vec())).collect();
+        assert_agrees(&channel, &model, 100);
+    });
+}

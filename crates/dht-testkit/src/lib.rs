@@ -3,6 +3,7 @@
 
 mod golden;
 mod hex;
+pub mod instructions;
 pub mod legacy;
 pub mod neo;
 mod node_process;

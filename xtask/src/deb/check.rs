@@ -102,9 +102,13 @@ fn check_content(root: &Path, name: &str, file: &Path) -> Result<(), String> {
         return Err(format!("{name} lacks {missing:?}; it has:\n{listing}"));
     }
     let depends = output(root, &format!("dpkg-deb --field {} Depends", file.display()))?;
-    let needed = if name == "dhtnode-common" { "dhtnode" } else { "libc6" };
+    let needed = if name == "dhtnode-common" { "dhtnode (>= 1:" } else { "libc6" };
     if !depends.contains(needed) {
         return Err(format!("{name} depends on {depends:?}, and not on {needed}"));
+    }
+    let version = output(root, &format!("dpkg-deb --field {} Version", file.display()))?;
+    if execute(root, &format!("dpkg --compare-versions {} gt 999", version.trim())).is_err() {
+        return Err(format!("{name} has version {version:?}, below one of the original"));
     }
     // Data belongs to the operator: no package may ever own, and so remove, any of it.
     match paths.iter().find(|path| path.starts_with("srv")) {

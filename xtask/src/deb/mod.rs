@@ -31,6 +31,11 @@ const PACKAGES: [Package; 3] = [
     Package { name: "dhtnode-utils", select: "-p dht-tools" },
 ];
 
+/// The version of all packages. The original's have the same names and versions from 1.0 on, and
+/// Debian has a `dhtnode` 2 of OpenDHT's. The epoch makes ours later than all of these: taking over
+/// is an upgrade, and `apt upgrade` leaves ours alone.
+const VERSION: &str = concat!("1:", env!("CARGO_PKG_VERSION"), "-1");
+
 /// What cargo has to build for them.
 const PROGRAMS: [&str; 6] = ["dht", "dhtdump", "dhtnode", "dhtperformance", "dhtredist", "tcmcli"];
 
@@ -70,7 +75,8 @@ pub(crate) fn run(root: &Path, options: &[&str]) -> Result<(), String> {
     for Package { name, select } in PACKAGES {
         let file = folder.join(format!("{name}.deb"));
         // Quiet: it warns of files in target/ that it does not build, such as the man pages.
-        let line = format!("cargo deb --quiet --no-build --no-dbgsym {select} --output");
+        let options = format!("--quiet --no-build --no-dbgsym --deb-version {VERSION}");
+        let line = format!("cargo deb {options} {select} --output");
         let mut cargo_deb = command(root, &line);
         let status = cargo_deb.arg(&file).env("CARGO_TARGET_DIR", &staged).status();
         let status = status.map_err(|error| format!("cannot start cargo deb: {error}"))?;

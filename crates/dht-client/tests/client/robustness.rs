@@ -4,7 +4,7 @@
 //! `DHT_ROBUSTNESS_SECONDS=300` makes it as long; a few seconds otherwise.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
@@ -34,15 +34,22 @@ fn duration() -> Duration {
 struct Model {
     /// The number of the last write that was acknowledged; 0: there is no record.
     last: u64,
-    /// Numbers of writes that may have been done, or may still be done.
-    maybe: BTreeSet<u64>,
-    /// The node's crashes when that was written down.
+    /// Numbers of writes that may have been done, or may still be done, and the node's crashes when
+    /// they failed.
+    maybe: BTreeMap<u64, u64>,
+    /// The node's crashes when the last write began.
     crashes: u64,
     /// The highest number that was used.
     used: u64,
 }
 
 impl Model {
+    /// Whether the node has what it had when the last write began. While it crashes nobody knows
+    /// whether it is the old one that answers, or the new one.
+    const fn holds(&self, crashes: u64) -> bool {
+        crashes.is_multiple_of(2) && self.crashes == crashes
+    }
+
     fn check(&self, key: u64, found: Option<&[u8]>, crashes: u64) {
         let found = found.map_or(0, |value| {
             let text = std::str::from_utf8(value).expect("what we have put");
@@ -50,13 +57,13 @@ impl Model {
             assert_eq!(of, key.to_string(), "the value is of another key");
             number.parse().expect("what we have put")
         });
-        if self.crashes != crashes {
+        if !self.holds(crashes) {
             // The node came back with an older state, or with none.
             assert!(found <= self.used, "key {key} has {found}, which was never written");
             return;
         }
         assert!(
-            found == self.last || self.maybe.contains(&found),
+            found == self.last || self.maybe.contains_key(&found),
             "key {key} has {found}; it must have {} or one of {:?}",
             self.last,
             self.maybe
@@ -116,19 +123,19 @@ async fn task(world: Arc<World>, channel: Channel, number: u64) {
                 model.used += 1;
                 let write = model.used;
                 let result = timed(&world, channel.put(key, format!("{key}:{write}"))).await;
-                record(model, result, write, crashes);
+                record(model, result, write, crashes, world.crashes_of(key));
             }
             2 => {
                 let result = timed(&world, channel.remove(key)).await;
                 if let Ok(removed) = &result
-                    && model.crashes == crashes
+                    && model.holds(crashes)
                     && model.maybe.is_empty()
                     && world.crashes_of(key) == crashes
                 {
                     let there = model.last != 0;
                     assert_eq!(*removed, if there { Removed::Yes } else { Removed::No });
                 }
-                record(model, result.map(drop), 0, crashes);
+                record(model, result.map(drop), 0, crashes, world.crashes_of(key));
             }
             _ => {
                 if let Ok(found) = timed(&world, channel.get(key)).await {
@@ -144,17 +151,15 @@ async fn task(world: Arc<World>, channel: Channel, number: u64) {
     }
 }
 
-fn record(model: &mut Model, result: Result<(), Error>, write: u64, crashes: u64) {
+fn record(model: &mut Model, result: Result<(), Error>, write: u64, crashes: u64, now: u64) {
     match result {
         Ok(()) => {
-            if model.crashes != crashes {
-                // What was unknown before the crash has been executed by then, or never will be.
-                model.maybe.clear();
-            }
+            // What was unknown before a crash has been executed by then, or never will be.
+            model.maybe.retain(|_, then| *then + 1 >= crashes);
             (model.last, model.crashes) = (write, crashes);
         }
         Err(error) if error.fate() == Fate::Unknown => {
-            model.maybe.insert(write);
+            model.maybe.insert(write, now);
         }
         Err(_) => {}
     }

@@ -4,11 +4,12 @@
 //! 2020-08-14 12:00:30,004 cpu_user:1.20 .. channel/foo/bytes:525440 .. logged_fatal:0
 //! ```
 //!
-//! [`StatsLine`] builds the items, [`StatsFile`] writes the line, [`process`] has the figures of
-//! the process. The groups of one application are its own matter.
+//! [`StatsLine`] builds the items, [`StatsSink`] writes the line and sends it to a [`collectd`],
+//! [`process`] has the figures of the process. The groups of one application are its own matter.
 //!
 //! Source: spec `node` 3.3, 8.4; `file-formats` 6.
 
+pub mod collectd;
 pub mod process;
 
 use std::fmt::{self, Display, Write};
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::collectd::{Collectd, CollectdConfig};
 use crate::ini::Ini;
 use crate::log::{Level, LogCounts, LogFile, LogFileError, Logs};
 use crate::section::{ConfigError, Section};
@@ -27,16 +29,8 @@ pub struct StatsConfig {
     pub file_name: Option<PathBuf>,
     /// Seconds between lines, at least 1.
     pub interval_s: u32,
-    /// Socket of a collectd. Not supported: [`StatsConfig::warning`] says so.
-    pub socket_path: Option<PathBuf>,
-    /// Host name for collectd.
-    pub hostname: Option<String>,
-    /// Application name for collectd.
-    pub app_name: String,
-    /// Instance name for collectd.
-    pub app_instance: Option<String>,
-    /// Type name for collectd.
-    pub default_type: String,
+    /// Where the figures are sent to, if anywhere.
+    pub collectd: Option<CollectdConfig>,
 }
 
 impl StatsConfig {
@@ -50,29 +44,13 @@ impl StatsConfig {
         let mut section = Section::new(ini, "STATS");
         let interval_s = section.or("interval", 30_u32)?;
         let interval_s = section.at_least("interval", interval_s, 1)?;
-        let app_name = section.or("app_name", app_name.to_owned())?;
         let config = Self {
             file_name: Some(section.or("file_name", PathBuf::from("log/stats.log"))?),
             interval_s,
-            socket_path: section.get("socket_path")?,
-            hostname: section.get("hostname")?,
-            app_instance: section.get("app_instance")?,
-            default_type: section.or("default_type", format!("{app_name}_stats"))?,
-            app_name,
+            collectd: CollectdConfig::from_section(&mut section, app_name)?,
         };
         warnings.extend(section.finish(loose)?);
         Ok(config)
-    }
-
-    /// A text to log once at the start if the config asks for what there is not.
-    #[must_use]
-    pub fn warning(&self) -> Option<String> {
-        let path = self.socket_path.as_ref()?;
-        Some(format!(
-            "[STATS] socket_path = {}: sending stats to collectd is not supported; the stats log \
-             has them",
-            path.display()
-        ))
     }
 
     /// How long to wait for the first line. Lines come at wall-clock multiples of the interval.
@@ -207,6 +185,11 @@ impl StatsLine {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Name and figure of each item.
+    pub fn items(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.split(' ').filter_map(|item| item.rsplit_once(':'))
+    }
 }
 
 /// The open stats log; reopened with the other logs.
@@ -222,6 +205,38 @@ impl StatsFile {
     /// Appends a line with the time of now.
     pub fn append(&self, line: &StatsLine) {
         self.0.append(&crate::log::stats_line(&jiff::Zoned::now(), line.as_str()));
+    }
+}
+
+/// Where lines go: the stats log, a collectd, or both.
+#[derive(Debug)]
+pub struct StatsSink {
+    file: Option<StatsFile>,
+    collectd: Option<Collectd>,
+}
+
+impl StatsSink {
+    /// What the config asks for; none if that is nothing.
+    pub fn open(config: &StatsConfig, logs: &Logs) -> Result<Option<Self>, LogFileError> {
+        let file = config.file_name.as_deref().map(|path| StatsFile::open(path, logs));
+        let file = file.transpose()?;
+        let start = |collectd| Collectd::start(collectd, config.interval_s);
+        let collectd = config.collectd.clone().map(start).transpose().unwrap_or_else(|error| {
+            log::error!("no thread for sending stats to collectd, they are not sent: {error}");
+            None
+        });
+        let is_used = file.is_some() || collectd.is_some();
+        Ok(is_used.then_some(Self { file, collectd }))
+    }
+
+    /// Writes a line with the time of now. Does not wait for collectd.
+    pub fn append(&mut self, line: StatsLine) {
+        if let Some(file) = &self.file {
+            file.append(&line);
+        }
+        if let Some(collectd) = &mut self.collectd {
+            collectd.send(line);
+        }
     }
 }
 
@@ -246,6 +261,7 @@ mod tests {
             .item("mean", f64::NAN)
             .item("whole", 3.0)
             .item("rounded", 0.125);
+        assert_eq!(line.items().nth(3), Some(("channel/foo/bytes", "525440")));
         assert_eq!(
             line.as_str(),
             "cpu_user:1.20 negative:-1 huge:-1 channel/foo/bytes:525440 count:7 size:8 mean:-nan \
@@ -268,13 +284,12 @@ mod tests {
     fn all_keys_are_accepted_and_have_defaults() {
         let default = config("").unwrap();
         assert_eq!(default.file_name, Some("log/stats.log".into()));
-        assert_eq!((default.interval_s, default.default_type.as_str()), (30, "demo_stats"));
-        assert_eq!(default.warning(), None);
+        assert_eq!((default.interval_s, default.collectd), (30, None));
         let all = "[STATS]\nfile_name = s\ninterval = 5\nsocket_path = /run/c\nhostname = h\n\
                    app_name = a\napp_instance = i\ndefault_type = t";
         let all = config(all).unwrap();
-        assert_eq!((all.interval_s, all.app_name.as_str()), (5, "a"));
-        assert!(all.warning().expect("collectd").contains("/run/c"));
+        let expected = CollectdConfig { socket: "/run/c".into(), prefix: "h/a-i/t-".to_owned() };
+        assert_eq!((all.interval_s, all.collectd), (5, Some(expected)));
         assert!(config("[STATS]\nfile_count = 1").is_err());
         let error = config("[STATS]\ninterval = 0").unwrap_err();
         assert!(error.problem.ends_with("STATS.interval is smaller than allowed minimum of 1"));

@@ -52,7 +52,7 @@ fn defaults_are_the_originals() {
     let dumps = DumpsConfig { period_s: 21_600, retry_s: 30, deadline_s: 600 };
     assert_eq!(config.dumps, dumps);
     assert_eq!(config.stats.file_name, Some("log/stats.log".into()));
-    assert_eq!((config.stats.app_name.as_str(), config.stats.interval_s), ("dhtnode", 30));
+    assert_eq!((config.stats.collectd, config.stats.interval_s), (None, 30));
     assert_eq!(config.unix_socket.path, None);
     assert!(config.warnings.is_empty());
 }

@@ -105,6 +105,14 @@ impl Driver {
         }
     }
 
+    /// What the next [`Driver::receive`] will take, if that is known and in one piece.
+    pub(crate) fn peek(&self, conn: ConnId) -> Option<&[u8]> {
+        match self {
+            Self::Mio(_) => None,
+            Self::Uring(driver) => driver.peek(conn),
+        }
+    }
+
     /// Sends as much as there is room for. It is on its way after the next wait at the latest.
     pub(crate) fn send(&mut self, conn: ConnId, bytes: &[u8]) -> Sent {
         match self {

@@ -78,9 +78,11 @@ impl Bench {
         if !conn.readable || conn.closed {
             return;
         }
+        let peeked = self.driver.peek(number).map(<[u8]>::to_vec);
         match self.driver.receive(number) {
             Received::Bytes(bytes, more) => {
                 assert!(!bytes.is_empty() && bytes.len() <= RECEIVE_BYTES);
+                assert!(peeked.is_none_or(|peeked| peeked == bytes), "a promise");
                 conn.received.extend_from_slice(bytes);
                 conn.readable = more || conn.ends;
             }

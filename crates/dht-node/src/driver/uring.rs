@@ -354,6 +354,13 @@ impl UringDriver {
         Ok(())
     }
 
+    /// What the next receive will take, if it lies in one buffer.
+    pub(crate) fn peek(&self, conn: ConnId) -> Option<&[u8]> {
+        let slot = &self.slots[self.of_conn.get(conn).copied().flatten()?];
+        let is_next = slot.taken == slot.stash.len() && slot.leases.len() == 1;
+        if is_next { slot.leases.front().map(|lease| self.ring.bytes(lease)) } else { None }
+    }
+
     /// Takes bytes that have arrived.
     pub(crate) fn receive(&mut self, conn: ConnId) -> Received<'_> {
         self.return_lent();

@@ -133,12 +133,25 @@ impl Journal {
     /// A record was changed as the last thing: it has this value now, or is gone.
     #[inline]
     pub(crate) fn record(&mut self, channel: &Channel, key: Key, value: Option<&[u8]>) {
+        self.record_numbered(channel, key, value, self.sequence);
+    }
+
+    /// The same for one of several changes: they come in the order of their numbers, and before any
+    /// later one.
+    #[inline]
+    pub(crate) fn record_numbered(
+        &mut self,
+        channel: &Channel,
+        key: Key,
+        value: Option<&[u8]>,
+        number: Sequence,
+    ) {
         let level = self.level(channel);
         if level == Level::Memory {
             return;
         }
         self.note(level);
-        let (id, sequence) = ((channel.incarnation(), channel.name()), self.sequence.0);
+        let (id, sequence) = ((channel.incarnation(), channel.name()), number.0);
         match value {
             Some(value) => self.writer.put(id, sequence, key, value),
             None => self.writer.remove(id, sequence, key),

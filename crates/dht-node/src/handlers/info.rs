@@ -6,7 +6,8 @@ use dht_protocol::legacy::requests::{
 use dht_protocol::neo::requests::GetChannelsMessage;
 use dht_protocol::neo::{Payload, RequestId};
 
-use super::Outcome;
+use super::{Outcome, Step, Stream};
+use crate::admission::Counted;
 use crate::context::{Context, writer};
 
 pub(super) fn get_version(out: &mut Vec<u8>) -> Outcome {
@@ -19,10 +20,25 @@ pub(super) fn get_responsible_range(cx: &Context, out: &mut Vec<u8>) -> Outcome 
     Outcome::Done
 }
 
-pub(super) fn get_num_connections(cx: &Context, out: &mut Vec<u8>) -> Outcome {
-    let (settings, open) = (&cx.shared.settings, cx.shared.legacy_connections.open());
-    GetNumConnections::reply(&mut writer(out), &settings.address, settings.port, open as u64);
-    Outcome::Done
+/// A GetNumConnections that waits until all are counted.
+pub(crate) struct CountStream {
+    counted: Counted,
+}
+
+pub(super) fn get_num_connections(cx: &Context) -> Outcome {
+    let counted = cx.shared.count_queries.ask(&cx.mailbox, cx.conn);
+    Outcome::Stream(Stream::Count(CountStream { counted }))
+}
+
+impl CountStream {
+    pub(crate) fn step(&self, cx: &Context, out: &mut Vec<u8>) -> Step {
+        if !self.counted.is_done() {
+            return Step::Idle;
+        }
+        let (settings, open) = (&cx.shared.settings, cx.shared.legacy_connections.open());
+        GetNumConnections::reply(&mut writer(out), &settings.address, settings.port, open as u64);
+        Step::Done
+    }
 }
 
 pub(super) fn get_channels(cx: &Context, out: &mut Vec<u8>) -> Outcome {

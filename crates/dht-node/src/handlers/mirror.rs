@@ -1,5 +1,9 @@
 //! Mirror, of the neo protocol: every change of a channel as it happens, and all its records at the
-//! start, periodically, and whenever changes were lost.
+//! start and periodically.
+//!
+//! What a client hears when changes were lost: the changes that were kept, and the refreshes that
+//! are under way; UpdateOverflow; then what heals the loss, which the original leaves to the
+//! periodic refresh: the removals that were lost, of records that are still gone, and a refresh.
 
 mod queue;
 #[cfg(test)]
@@ -20,9 +24,9 @@ use crate::context::Context;
 use crate::latency::Kind;
 use crate::session::OUTPUT_BYTES_HIGH;
 use crate::streams::StreamEntry;
-pub(crate) use queue::REMOVALS_MAX as MIRROR_CHANGES_MAX;
+pub(crate) use queue::WAITING_MAX as MIRROR_CHANGES_MAX;
 
-use queue::{ChangeQueue, Loss};
+use queue::ChangeQueue;
 
 /// Most changes that wait between two turns of the worker, in the subscription.
 pub(crate) const MIRROR_EVENTS_MAX: usize = 1 << 20;
@@ -52,8 +56,8 @@ pub(crate) struct MirrorStream {
     /// Reused for taking events out of the subscription.
     events: Vec<Event>,
     refresh: Refresh,
-    /// A round of the refresh has to follow when so many of the changes that wait are sent.
-    refresh_behind: Option<usize>,
+    /// The client was told that changes were lost: now it is told of the removals among them.
+    heals: bool,
     /// Changes sent since the last step of the refresh.
     changes_since_refresh: usize,
     notice: OverflowNotice,
@@ -101,12 +105,10 @@ pub(super) fn neo(
     if let Some(next) = next {
         cx.wake_at(next, id.get());
     }
-    let refresh = Refresh {
-        cursor: request.initial_refresh.then_some(Cursor::START),
-        rounds_waiting: 0,
-        period,
-        next,
-    };
+    let mut refresh = Refresh { cursor: None, rounds_waiting: 0, period, next };
+    if request.initial_refresh {
+        refresh.add_round(&channel);
+    }
     let kind = Kind::Neo(Command::Mirror);
     let entry = StreamEntry::new(cx, kind, channel.name().clone(), subscription.meter());
     Some(NeoStream::Mirror(Box::new(MirrorStream {
@@ -116,7 +118,7 @@ pub(super) fn neo(
         changes: ChangeQueue::default(),
         events: Vec::new(),
         refresh,
-        refresh_behind: None,
+        heals: false,
         changes_since_refresh: 0,
         notice: OverflowNotice::default(),
         entry,
@@ -137,34 +139,40 @@ impl MirrorStream {
             return Step::Idle;
         }
         // Asked before the changes are taken: afterwards there may be more of them.
-        if self.subscription.is_finished() {
-            // What waits is not sent any more: it all is gone.
-            MirrorMessage::ChannelRemoved.write(id, out);
-            self.state.finished();
+        let is_removed = self.subscription.is_finished();
+        self.take_changes(cx);
+        if is_removed {
+            // Compat: a paused client for which something waits hears of it when it resumes.
+            if self.state.is_running() || !self.has_more() {
+                // What waits is not sent any more: it all is gone.
+                MirrorMessage::ChannelRemoved.write(id, out);
+                self.state.finished();
+            }
             return Step::Idle;
         }
-        self.take_changes(cx);
         self.look_at_the_clock(cx, id);
         if !self.state.is_running() {
             return Step::Idle;
         }
         self.send_changes(cx, id, out);
         self.entry.waits(self.changes.len(), cx.timing.turn_at);
-        if self.refresh_behind.is_some_and(|changes| changes == 0 || self.changes.is_empty()) {
-            self.refresh_behind = None;
-            self.refresh.ensure_round_ahead();
-        }
         let refresh_is_due =
             self.changes.is_empty() || self.changes_since_refresh >= CHANGES_PER_REFRESH_STEP;
         if refresh_is_due && out.len() < OUTPUT_BYTES_HIGH {
             self.changes_since_refresh = 0;
             self.refresh.step(cx, &self.channel, id, out);
         }
-        if !self.changes.is_empty() || self.refresh.is_under_way() {
-            return Step::More;
+        if !self.has_more() && self.notice.send(cx, id, out) {
+            self.heals = self.changes.has_lost_removals();
+            // Everything that waited is sent, so no earlier removal undoes what it tells.
+            self.refresh.add_round(&self.channel);
         }
-        self.notice.send(cx, id, out);
-        Step::Idle
+        if self.has_more() { Step::More } else { Step::Idle }
+    }
+
+    /// Whether anything waits for the client that may be sent now.
+    fn has_more(&self) -> bool {
+        !self.changes.is_empty() || self.heals || self.refresh.is_under_way()
     }
 
     /// Takes the changes over from the subscription, whose room is for one turn of the worker.
@@ -172,21 +180,13 @@ impl MirrorStream {
         self.subscription.drain(&mut self.events);
         let peaks = &cx.counters.peaks;
         peaks.mirror_events.raise_to(self.events.len() as u64);
-        let mut loss = self.changes.extend(self.events.drain(..));
+        let lost = self.changes.extend(self.events.drain(..)) + self.subscription.take_dropped();
         peaks.mirror_changes.raise_to(self.changes.len() as u64);
         self.entry.waits(self.changes.len(), cx.timing.turn_at);
-        let dropped = self.subscription.take_dropped();
-        if dropped > 0 {
-            self.entry.dropped(dropped);
-            loss = Loss::Any;
+        if lost > 0 {
+            self.entry.dropped(lost);
+            self.notice.due = true;
         }
-        // What was lost comes back by a refresh.
-        match loss {
-            Loss::None => return,
-            Loss::Puts => self.refresh.ensure_round_ahead(),
-            Loss::Any => self.refresh_behind = Some(self.changes.len()),
-        }
-        self.notice.due = true;
     }
 
     /// Starts the periodic refresh when it is time.
@@ -203,7 +203,7 @@ impl MirrorStream {
         cx.wake_at(next, id.get());
         let records_waiting = (self.refresh.rounds() + 1) * self.channel.usage().records;
         if self.refresh.rounds() == 0 || records_waiting <= REFRESH_RECORDS_WAITING_MAX {
-            self.refresh.add_round();
+            self.refresh.add_round(&self.channel);
         }
     }
 
@@ -212,14 +212,30 @@ impl MirrorStream {
             if out.len() >= OUTPUT_BYTES_HIGH {
                 return;
             }
-            let Some(change) = self.changes.pop() else { return };
+            let Some(change) = self.changes.pop() else {
+                self.send_lost_removal(cx, id, out);
+                continue;
+            };
             self.changes_since_refresh += 1;
-            self.refresh_behind = self.refresh_behind.map(|changes| changes.saturating_sub(1));
             match change {
                 Event::Removed(key) => MirrorMessage::RecordDeleted(key).write(id, out),
                 Event::Put(key) => send_record(cx, &self.channel, key, id, out),
             }
         }
+    }
+
+    /// Tells of one removal that was lost, if it is time for these. Of a record that is back, the
+    /// refresh tells.
+    fn send_lost_removal(&mut self, cx: &Context, id: RequestId, out: &mut Vec<u8>) {
+        if !self.heals {
+            return;
+        }
+        if let Some(key) = self.changes.pop_lost_removal()
+            && (cx.view.hides(key) || !self.channel.contains(key))
+        {
+            MirrorMessage::RecordDeleted(key).write(id, out);
+        }
+        self.heals = self.changes.has_lost_removals();
     }
 }
 
@@ -244,19 +260,12 @@ impl Refresh {
         self.rounds_waiting + self.is_under_way() as u64
     }
 
-    const fn add_round(&mut self) {
+    /// One more round has to follow. There is nothing to tell of an empty channel.
+    fn add_round(&mut self, channel: &Channel) {
         if self.is_under_way() {
             self.rounds_waiting += 1;
-        } else {
+        } else if channel.usage().records > 0 {
             self.cursor = Some(Cursor::START);
-        }
-    }
-
-    /// Sees to it that a round starts after now. One that waits is enough for any number of losses,
-    /// so that they do not pile up while the client is paused.
-    const fn ensure_round_ahead(&mut self) {
-        if self.rounds_waiting == 0 {
-            self.add_round();
         }
     }
 
@@ -288,23 +297,23 @@ impl Refresh {
 
 impl OverflowNotice {
     /// Tells the client, unless it was told a moment ago: then the next turn after that does.
-    fn send(&mut self, cx: &mut Context, id: RequestId, out: &mut Vec<u8>) {
+    fn send(&mut self, cx: &mut Context, id: RequestId, out: &mut Vec<u8>) -> bool {
         if !self.due {
-            return;
+            return false;
         }
         let now = (cx.clock)();
-        match self.last.map(|last| last + OVERFLOW_NOTICE_PERIOD) {
-            Some(again) if now < again => {
-                if self.alarm != Some(again) {
-                    self.alarm = Some(again);
-                    cx.wake_at(again, id.get());
-                }
+        if let Some(again) = self.last.map(|last| last + OVERFLOW_NOTICE_PERIOD)
+            && now < again
+        {
+            if self.alarm != Some(again) {
+                self.alarm = Some(again);
+                cx.wake_at(again, id.get());
             }
-            _ => {
-                MirrorMessage::UpdateOverflow.write(id, out);
-                self.due = false;
-                self.last = Some(now);
-            }
+            return false;
         }
+        MirrorMessage::UpdateOverflow.write(id, out);
+        self.due = false;
+        self.last = Some(now);
+        true
     }
 }

@@ -29,6 +29,7 @@ use dht_protocol::neo::{self, Control, RequestId};
 pub(crate) use get::{NeoGets, neo_many as neo_gets};
 pub(crate) use get_all::{GetAllStream, NeoGetAllStream};
 pub(crate) use get_hash_range::RangeStream;
+pub(crate) use info::CountStream;
 pub(crate) use listen::{ListenStream, PENDING_KEYS_MAX};
 pub(crate) use mirror::{MIRROR_CHANGES_MAX, MIRROR_EVENTS_MAX, MirrorStream};
 pub(crate) use move_part::MoveStream;
@@ -54,6 +55,7 @@ pub(crate) enum Stream {
     GetAll(Box<GetAllStream>),
     Listen(Box<ListenStream>),
     Redistribute(RedistributeStream),
+    Count(CountStream),
     Move(MoveStream),
     Purge(Box<PurgeStream>),
 }
@@ -86,7 +88,7 @@ pub(crate) fn legacy(
         Request::GetSize(_) => info::get_size(cx, out),
         Request::GetResponsibleRange(_) => info::get_responsible_range(cx, out),
         Request::RemoveChannel(request) => remove_channel::legacy(cx, request, out),
-        Request::GetNumConnections(_) => info::get_num_connections(cx, out),
+        Request::GetNumConnections(_) => info::get_num_connections(cx),
         Request::GetVersion(_) => info::get_version(out),
         Request::Listen(request) => listen::legacy(cx, request, out),
         Request::GetAll(request) => get_all::records(cx, request, out),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dht_protocol::batch::decompress;
+use dht_protocol::batch::records_of;
 use dht_protocol::legacy::requests::{
     MOVE_VERSION, MoveInfo, MoveMessage, MovePart, MoveReply, MoveToken, Moved, next_moved,
 };
@@ -11,13 +11,16 @@ use dht_protocol::neo::requests::MoveUpdate;
 use dht_protocol::neo::{self, Payload, RequestId};
 use dht_protocol::wire::Reader;
 use dht_storage::Notify;
-use dht_types::HashRange;
+use dht_types::{HashRange, Key};
 
 use super::remove::remove_record;
 use super::{NeoStream, Outcome, Step, Stream};
 use crate::context::{Context, writer};
 use crate::moves::{GivePart, Job, Moves, PurgeStream, Requester, node_address};
 use crate::ranges::without;
+
+/// Records that are stored together: those of a batch, if they have more than 16 bytes each.
+const PUTS_MAX: usize = 16 * 1024;
 
 /// A move that this connection has asked for. It is given up with it.
 pub(crate) struct MoveStream {
@@ -51,6 +54,10 @@ pub(super) fn legacy(cx: &mut Context, request: &MovePart<'_>, out: &mut Vec<u8>
             }
         }
         MoveMessage::Records { token, channel, batch } => match store(cx, token, channel, batch) {
+            Ok(MoveReply::Refused(why)) => {
+                cx.shared.moves.void(token);
+                MoveReply::Refused(why)
+            }
             Ok(reply) => reply,
             Err(reason) => return Outcome::Close(reason),
         },
@@ -175,13 +182,14 @@ fn store(
     channel: &str,
     batch: &[u8],
 ) -> Result<MoveReply, CloseReason> {
-    let Some(part) = cx.shared.moves.taking(token) else { return Ok(no_such_move()) };
-    let mut records = std::mem::take(&mut cx.codec.records);
-    let stored = decompress(batch, &mut records)
+    let Some(part) = cx.shared.moves.store_in_part(token) else { return Ok(no_such_move()) };
+    let mut buffer = std::mem::take(&mut cx.codec.records);
+    let stored = records_of(batch, &mut buffer)
         .map_err(CloseReason::MalformedBatch)
-        .and_then(|()| store_records(cx, part, channel, &records));
-    cx.codec.records = records;
+        .and_then(|records| store_records(cx, part, channel, records));
+    cx.codec.records = buffer;
     cx.codec.trim();
+    cx.shared.moves.leave_part();
     stored
 }
 
@@ -191,29 +199,46 @@ fn store_records(
     channel: &str,
     records: &[u8],
 ) -> Result<MoveReply, CloseReason> {
-    let mut r = Reader::new(records);
+    let (mut r, mut puts) = (Reader::new(records), Vec::new());
     while let Some(record) = next_moved(&mut r) {
         let Moved { key, value } = record.map_err(CloseReason::MalformedMove)?;
         if !part.contains(key) {
             return Ok(MoveReply::Refused(format!("key {key} does not lie in {part}")));
         }
-        let Some(value) = value else {
-            let channel = cx.channel(channel);
-            let removed = channel.map(|channel| remove_record(cx, &channel, key, Notify::No));
-            if let Some(Err(error)) = removed {
-                let why = format!("the taker cannot remove a record: {error}");
-                return Ok(MoveReply::Refused(why));
-            }
+        let is_removal = value.is_none();
+        puts.extend(value.map(|value| (key, value)));
+        // What comes of a key is done in its order.
+        if !is_removal && puts.len() < PUTS_MAX {
             continue;
-        };
-        if cx.exceeds_limit(value.len()) {
-            return Ok(MoveReply::Refused("no room: the taker's size_limit is reached".to_owned()));
         }
-        if let Err(error) = cx.put(channel, key, value, Notify::No) {
-            return Ok(MoveReply::Refused(format!("the taker cannot store a record: {error}")));
+        let mut done = put(cx, channel, &puts);
+        puts.clear();
+        if is_removal {
+            done = done.and_then(|()| remove(cx, channel, key));
+        }
+        if let Err(why) = done {
+            return Ok(MoveReply::Refused(why));
         }
     }
-    Ok(MoveReply::Done)
+    let done = put(cx, channel, &puts);
+    Ok(done.map_or_else(MoveReply::Refused, |()| MoveReply::Done))
+}
+
+fn put(cx: &mut Context, channel: &str, records: &[(Key, &[u8])]) -> Result<(), String> {
+    if records.is_empty() {
+        return Ok(());
+    }
+    if cx.exceeds_limit(records.iter().map(|(_, value)| value.len()).sum()) {
+        return Err("no room: the taker's size_limit is reached".to_owned());
+    }
+    let stored = cx.put_many(channel, records);
+    stored.map_err(|error| format!("the taker cannot store a record: {error}"))
+}
+
+fn remove(cx: &mut Context, channel: &str, key: Key) -> Result<(), String> {
+    let Some(channel) = cx.channel(channel) else { return Ok(()) };
+    let removed = remove_record(cx, &channel, key, Notify::No);
+    removed.map(|_| ()).map_err(|error| format!("the taker cannot remove a record: {error}"))
 }
 
 pub(super) fn neo(

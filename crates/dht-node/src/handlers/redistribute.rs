@@ -51,10 +51,10 @@ fn start(cx: &Context, request: &Redistribute<'_>) -> Result<Arc<Redistribution>
         // Compat: the original fails here.
         return Err(Refusal::Close(CloseReason::EmptyRange));
     }
-    if let Err(reason) = check(cx, request.takers) {
+    check(cx, request.takers).map_err(|(refusal, reason)| {
         log::error!(target: LOG, "Nothing is redistributed: {reason}");
-        return Err(Refusal::Status);
-    }
+        refusal
+    })?;
     log::trace!(
         target: LOG, "New hash range: 0x{:016X}..0x{:016X}", range.min(), range.max()
     );
@@ -70,39 +70,44 @@ fn start(cx: &Context, request: &Redistribute<'_>) -> Result<Arc<Redistribution>
 }
 
 /// Whether the takers can be what they are said to be.
-fn check(cx: &Context, takers: &[Taker]) -> Result<(), String> {
+fn check(cx: &Context, takers: &[Taker]) -> Result<(), (Refusal, String)> {
     if !cx.shared.ranges.is_kept() {
-        return Err("the node was started without a config file, so it would forget its new hash \
-                    range; start it with --config FILE"
-            .to_owned());
+        let reason = "the node was started without a config file, so it would forget its new hash \
+                      range; start it with --config FILE";
+        return Err((Refusal::Status, reason.to_owned()));
     }
     let settings = &cx.shared.settings;
     for (at, taker) in takers.iter().enumerate() {
-        let Taker { address, port, range } = taker;
+        let Taker { address, port, .. } = taker;
         // Whatever the peer sent stands in the log, so it must not break the line.
         let node = format!("{}:{port}", address.escape_debug());
         if node_address(address, *port).is_none() {
-            return Err(format!("{node} is no IPv4 address and port"));
+            return Err((Refusal::Status, format!("{node} is no IPv4 address and port")));
         }
         if (address, port) == (&settings.address, &settings.port) {
-            return Err(format!("{node} is this node itself"));
+            return Err((Refusal::Status, format!("{node} is this node itself")));
         }
-        if range.is_empty() {
-            return Err(format!("the range of {node} is empty, so nothing can go there"));
-        }
-        for other in &takers[..at] {
-            if (address, port) == (&other.address, &other.port) {
-                return Err(format!("{node} is listed twice"));
-            }
-            if range.overlaps(other.range) {
-                return Err(format!(
-                    "the ranges of {node} and {}:{} overlap",
-                    other.address, other.port
-                ));
-            }
+        if let Some(reason) = conflict(&node, taker, &takers[..at]) {
+            // Compat: the original fails here. (Its range is another one by then.)
+            return Err((Refusal::Close(CloseReason::ConflictingTakers), reason));
         }
     }
     Ok(())
+}
+
+/// Why a taker cannot get its range beside those that are listed before it.
+fn conflict(node: &str, taker: &Taker, earlier: &[Taker]) -> Option<String> {
+    if taker.range.is_empty() {
+        return Some(format!("the range of {node} is empty, so nothing can go there"));
+    }
+    earlier.iter().find_map(|other| {
+        if (&taker.address, taker.port) == (&other.address, other.port) {
+            return Some(format!("{node} is listed twice"));
+        }
+        let overlaps = taker.range.overlaps(other.range);
+        overlaps
+            .then(|| format!("the ranges of {node} and {}:{} overlap", other.address, other.port))
+    })
 }
 
 impl RedistributeStream {

@@ -13,14 +13,16 @@ use dht_storage::{Channel, Cursor, Event, Interest, Subscription};
 use dht_types::{HashRange, Key};
 use rustc_hash::FxHashSet;
 
+use super::lanes::Batches;
+
 /// Changes that are kept for a feed. If there are more, its channel is sent afresh.
 const CHANGES_MAX: usize = 1024 * 1024;
 
 /// Bytes of records that go into one batch, a larger record excepted.
 const BATCH_BYTES: usize = 256 * 1024;
 
-/// Records that one step of a scan looks at.
-const SCAN_RECORDS: usize = 8192;
+/// Records that one step of a scan looks at: those of full batches, if they are small.
+const SCAN_RECORDS: usize = 16_384;
 
 /// See the module.
 pub(super) struct Feed {
@@ -86,15 +88,16 @@ impl Feed {
         self.known.clear();
     }
 
-    /// Puts records into an empty batch: what the scan finds next, and behind it what has changed.
-    pub(super) fn gather(&mut self, part: HashRange, batch: &mut Vec<u8>) -> Gathered {
+    /// Puts records into empty batches: what the scan finds next, and behind it what has changed.
+    pub(super) fn gather(&mut self, part: HashRange, batches: &mut Batches) -> Gathered {
         let mut gathered = Gathered::default();
-        self.scan(part, batch, &mut gathered);
-        let scanned_bytes = batch.len();
-        while batch.len() - scanned_bytes < BATCH_BYTES
+        self.scan(part, batches, &mut gathered);
+        let scanned_bytes = batches.bytes();
+        while batches.bytes() - scanned_bytes < BATCH_BYTES
             && let Some(key) = self.changed.pop()
         {
             self.known.remove(&key);
+            let batch = batches.of(key);
             let found = self.channel.get(key, |value| {
                 encode_moved(&mut Writer::new(batch), Moved { key, value: Some(value) });
                 value.len()
@@ -108,10 +111,11 @@ impl Feed {
         gathered
     }
 
-    fn scan(&mut self, part: HashRange, batch: &mut Vec<u8>, gathered: &mut Gathered) {
+    fn scan(&mut self, part: HashRange, batches: &mut Batches, gathered: &mut Gathered) {
         let Some(cursor) = self.cursor else { return };
         self.cursor = self.channel.scan(cursor, SCAN_RECORDS, |key, value| {
             if part.contains(key) {
+                let batch = batches.of(key);
                 if batch.len() >= BATCH_BYTES {
                     return ControlFlow::Break(());
                 }
@@ -169,14 +173,14 @@ mod tests {
             let mut feed = Feed::new(Arc::clone(&channel));
             let (mut taken, mut changing) = (BTreeMap::new(), 200);
             loop {
-                let mut batch = Vec::new();
+                let mut batches = Batches::new(3);
                 assert!(feed.take_changes(part));
-                feed.gather(part, &mut batch);
+                feed.gather(part, &mut batches);
                 for _ in 0..rng.below(20).min(changing) {
                     change(rng);
                     changing -= 1;
                 }
-                apply(&batch, &mut taken);
+                batches.iter().for_each(|batch| apply(batch, &mut taken));
                 feed.take_changes(part);
                 if !feed.is_scanning() && feed.changes() == 0 && changing == 0 {
                     break;

@@ -13,12 +13,11 @@
 //! is. Why no record is lost: see ARCHITECTURE.md, "Moving a part".
 
 use std::collections::HashSet;
+use std::net::SocketAddrV4;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use dht_protocol::batch;
-use dht_protocol::legacy::batch::Compressor;
 use dht_protocol::legacy::requests::{
     MOVE_VERSION, MoveMessage, MoveProgress, MoveReply, MoveToken,
 };
@@ -26,14 +25,12 @@ use dht_types::HashRange;
 
 use super::changes::Feed;
 use super::journal::Pending;
+use super::lanes::{Batches, Lanes};
 use super::peer::{Peer, PeerError};
 use super::redistribute::node_address;
 use super::settle::{Verdict, clean_up, let_go, settle};
 use super::{GivingTurn, Requester};
 use crate::shared::Shared;
-
-/// Batches that are on their way before the giver waits for an answer.
-const BATCHES_UNANSWERED_MAX: usize = 8;
 
 /// How often whoever asked for the move hears of its progress.
 const PROGRESS_PERIOD: Duration = Duration::from_millis(250);
@@ -74,8 +71,6 @@ enum MoveError {
     Journal(std::io::Error),
     #[error("a worker of the giver is stuck")]
     Stuck,
-    #[error("the taker answered something else than was asked")]
-    Answer,
 }
 
 impl GivePart {
@@ -165,13 +160,12 @@ struct Giver<'a> {
     shared: &'a Arc<Shared>,
     job: &'a Arc<GivePart>,
     pending: &'a Pending,
-    peer: Peer,
-    unanswered: usize,
+    address: SocketAddrV4,
+    lanes: Lanes<'a>,
     feeds: Vec<Feed>,
     /// The store's generation that the feeds belong to.
     generation: Option<u64>,
-    batch: Vec<u8>,
-    compressor: Compressor,
+    batches: Batches,
     progress: MoveProgress,
     last_said: Instant,
     last_told: Instant,
@@ -183,7 +177,8 @@ impl<'a> Giver<'a> {
         job: &'a Arc<GivePart>,
         pending: &'a Pending,
     ) -> Result<Self, MoveError> {
-        let address = node_address(&pending.address, pending.port).ok_or(MoveError::Answer)?;
+        let address = node_address(&pending.address, pending.port);
+        let address = address.expect("both ways to a move check it");
         let mut peer = Peer::connect(address)?;
         let (part, usage) = (pending.part, shared.store.usage());
         let value_bytes = share(usage.value_bytes, part, shared.ranges.current().0.owned);
@@ -197,12 +192,11 @@ impl<'a> Giver<'a> {
             shared,
             job,
             pending,
-            peer,
-            unanswered: 0,
+            lanes: Lanes::new(&shared.moves.stop, token, peer),
+            address,
             feeds: Vec::new(),
             generation: None,
-            batch: Vec::new(),
-            compressor: Compressor::new(),
+            batches: Batches::new(1),
             progress,
             last_said: now,
             last_told: now,
@@ -227,14 +221,12 @@ impl<'a> Giver<'a> {
             return Err(error);
         }
         let all_sent_at = self.now();
-        let claim = MoveMessage::Claim { token: self.pending.token };
-        match self.peer.ask(&self.shared.moves.stop, &claim) {
+        match self.lanes.claim() {
             Ok(MoveReply::Claimed(range)) => {
                 let_go(self.shared, self.pending, range);
                 self.note_pause(frozen_at, all_sent_at);
                 self.settle()?;
             }
-            // An answer, and so one that is final.
             Err(error @ PeerError::Refused(..)) => {
                 self.shared.ranges.change(|view| view.frozen = None);
                 self.give_up();
@@ -258,7 +250,7 @@ impl<'a> Giver<'a> {
         let pause = thawed_at.saturating_duration_since(frozen_at);
         self.progress.pause_micros = u64::try_from(pause.as_micros()).unwrap_or(u64::MAX);
         log::info!(
-            "Requests for {} waited {pause:?}, {:?} of it for the taker's claim",
+            "Requests for {} waited {pause:?}, {:?} of it for the taker",
             self.pending.part,
             thawed_at.saturating_duration_since(all_sent_at)
         );
@@ -267,7 +259,7 @@ impl<'a> Giver<'a> {
     fn settle(&self) -> Result<(), MoveError> {
         match settle(self.shared, self.pending) {
             Verdict::Taken => Ok(()),
-            Verdict::Ours => Err(PeerError::Closed(self.peer.address()).into()),
+            Verdict::Ours => Err(PeerError::Closed(self.address).into()),
             Verdict::Stopped => Err(PeerError::Stopped.into()),
         }
     }
@@ -283,7 +275,7 @@ impl<'a> Giver<'a> {
     /// Tells the taker that nothing comes of it. It forgets the move by itself otherwise.
     fn give_up(&mut self) {
         let Pending { token, part, .. } = *self.pending;
-        if let Ok(mut peer) = Peer::connect(self.peer.address()) {
+        if let Ok(mut peer) = Peer::connect(self.address) {
             let _ = peer.ask(&self.shared.moves.stop, &MoveMessage::Cancel { token, part });
         }
         let mut state = self.shared.moves.lock();
@@ -294,6 +286,8 @@ impl<'a> Giver<'a> {
 
     /// Sends all records, and then the changes, until few are left.
     fn copy(&mut self) -> Result<(), MoveError> {
+        self.lanes.widen()?;
+        self.batches = Batches::new(self.lanes.count());
         let mut give_up_catching_up = None;
         loop {
             self.take_in_channels()?;
@@ -311,9 +305,21 @@ impl<'a> Giver<'a> {
             let now = self.now();
             let until = *give_up_catching_up.get_or_insert(now + CATCH_UP_MAX);
             if changes <= CHANGES_AT_FREEZE || now >= until {
-                return self.collect(0);
+                return self.send_changes();
             }
         }
+    }
+
+    /// Goes over to one lane, and sends what has changed meanwhile, so that little is left for the
+    /// freeze.
+    fn send_changes(&mut self) -> Result<(), MoveError> {
+        self.lanes.narrow()?;
+        self.batches = Batches::new(self.lanes.count());
+        for at in 0..self.feeds.len() {
+            self.look_for_changes(at)?;
+            self.pump(at)?;
+        }
+        Ok(())
     }
 
     /// Sends what is left once no request can change anything.
@@ -332,7 +338,7 @@ impl<'a> Giver<'a> {
                 }
             }
             if is_done {
-                return self.collect(0);
+                return Ok(());
             }
         }
     }
@@ -360,8 +366,9 @@ impl<'a> Giver<'a> {
     }
 
     fn drop_channel(&mut self, at: usize) -> Result<(), MoveError> {
-        let (token, name) = (self.pending.token, self.feeds[at].channel.name().clone());
-        self.say(&MoveMessage::DropChannel { token, channel: &name })
+        self.lanes.drop_channel(self.feeds[at].channel.name())?;
+        self.last_said = self.now();
+        Ok(())
     }
 
     /// Takes changes over; if some were lost, the channel starts afresh.
@@ -379,7 +386,7 @@ impl<'a> Giver<'a> {
         Ok(())
     }
 
-    /// Sends at most one batch of a channel.
+    /// Sends at most a batch of a channel over each lane.
     fn pump(&mut self, at: usize) -> Result<(), MoveError> {
         if self.job.cancelled.load(Relaxed) {
             return Err(MoveError::Cancelled);
@@ -387,7 +394,7 @@ impl<'a> Giver<'a> {
         if self.shared.moves.stop.is_set() {
             return Err(PeerError::Stopped.into());
         }
-        let gathered = self.feeds[at].gather(self.pending.part, &mut self.batch);
+        let gathered = self.feeds[at].gather(self.pending.part, &mut self.batches);
         self.progress.records += gathered.records;
         self.progress.value_bytes += gathered.value_bytes;
         self.progress.scanned += gathered.scanned;
@@ -397,35 +404,11 @@ impl<'a> Giver<'a> {
             self.job.tell(self.progress);
         }
         let silent = now.saturating_duration_since(self.last_said) >= KEEP_ALIVE;
-        if self.batch.is_empty() && !silent {
+        if self.batches.bytes() == 0 && !silent {
             return Ok(());
         }
-        let mut packed = Vec::new();
-        batch::compress(&self.batch, &mut self.compressor, &mut packed);
-        self.batch.clear();
-        self.batch.shrink_to(1024 * 1024);
-        let (token, name) = (self.pending.token, self.feeds[at].channel.name().clone());
-        self.say(&MoveMessage::Records { token, channel: &name, batch: &packed })
-    }
-
-    /// Sends a message; waits for an answer only if many are due.
-    fn say(&mut self, message: &MoveMessage<'_>) -> Result<(), MoveError> {
-        self.peer.write(message);
-        self.peer.send()?;
-        self.last_said = self.now();
-        self.unanswered += 1;
-        self.collect(BATCHES_UNANSWERED_MAX)
-    }
-
-    /// Waits until no more than so many answers are due.
-    fn collect(&mut self, due: usize) -> Result<(), MoveError> {
-        while self.unanswered > due {
-            match self.peer.reply(&self.shared.moves.stop)? {
-                MoveReply::Done => self.unanswered -= 1,
-                _ => return Err(MoveError::Answer),
-            }
-        }
-        Ok(())
+        self.last_said = now;
+        Ok(self.lanes.send(self.feeds[at].channel.name(), &mut self.batches)?)
     }
 }
 

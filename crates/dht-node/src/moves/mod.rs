@@ -6,7 +6,8 @@
 //! handover.rs       MovePart between nodes of ours: the giver serves until the taker has all
 //! settle.rs           whose the part is, if that is not certain; what follows from that
 //! taking.rs           its other end
-//! changes.rs          which records changed since they were sent
+//! lanes.rs          the connections over which records go
+//! changes.rs        which records changed since they were sent
 //! peer.rs           the connection to the other node
 //! journal.rs        what must be known after a crash
 //! ```
@@ -18,6 +19,7 @@
 mod changes;
 mod handover;
 mod journal;
+mod lanes;
 mod peer;
 mod receiving;
 mod redistribute;
@@ -66,6 +68,8 @@ struct State {
     /// A move goes out, or is cleaned up after.
     is_giving: bool,
     taking: Option<Taking>,
+    /// Workers that store or remove records of a part that is not ours, at this moment.
+    busy_with_part: usize,
     /// Who waits for the range to be synced, and whether somebody is at it.
     sync_waits: Vec<Arc<Job>>,
     is_syncing: bool,
@@ -171,6 +175,7 @@ impl Moves {
         let state = State {
             is_giving: false,
             taking: None,
+            busy_with_part: 0,
             sync_waits: Vec::new(),
             is_syncing: false,
             journal,

@@ -4,7 +4,7 @@ use std::io::{self, Read, Write};
 use std::net::{SocketAddrV4, TcpStream};
 use std::time::Duration;
 
-use dht_protocol::legacy::requests::{MoveMessage, MovePart, MoveReply};
+use dht_protocol::legacy::requests::{MoveMessage, MovePart, MoveReply, MoveToken};
 use dht_protocol::legacy::{self, ARRAY_BYTES_MAX, Status};
 use dht_protocol::wire::{DecodeError, Reader, Writer};
 
@@ -36,6 +36,8 @@ pub(super) enum PeerError {
     Status(SocketAddrV4, Status),
     #[error("{0} refused: {1}")]
     Refused(SocketAddrV4, String),
+    #[error("{0} answered something else than was asked")]
+    Unexpected(SocketAddrV4),
     #[error("this node stops")]
     Stopped,
 }
@@ -119,6 +121,16 @@ impl Peer {
         let mut bytes = Vec::new();
         message.encode(&mut Writer::new(&mut bytes));
         legacy::encode(&MovePart { message: &bytes }, &mut Writer::new(&mut self.output));
+    }
+
+    /// The same for records; `fill` appends their batch.
+    pub(super) fn write_records(
+        &mut self,
+        token: MoveToken,
+        channel: &str,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) {
+        MovePart::encode_records(token, channel, &mut Writer::new(&mut self.output), fill);
     }
 
     /// Waits for the reply to such a message.

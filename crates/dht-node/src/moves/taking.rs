@@ -22,7 +22,7 @@ use dht_protocol::neo::requests::HashRangeUpdate;
 use dht_storage::{Channel, Cursor, Notify};
 use dht_types::HashRange;
 
-use super::{Moves, Requester};
+use super::{Moves, Requester, State};
 use crate::context::{Clock, Context, writer};
 use crate::durability::Level;
 use crate::handlers::{Step, remove_record};
@@ -53,6 +53,25 @@ impl Taking {
 
     pub(super) fn is_alive(&self, clock: Clock) -> bool {
         clock().saturating_duration_since(self.last) < LEASE
+    }
+}
+
+/// Whether a purge may go on.
+enum Purge {
+    Go,
+    /// Another worker is busy there, for less than a turn.
+    Wait,
+    /// A later move has begun, and purges by itself.
+    Over,
+}
+
+impl State {
+    /// The giver of a move has said something. Its part, if it may bring records.
+    fn keep_alive(&mut self, token: MoveToken, now: Instant) -> Option<HashRange> {
+        let is_it = |taking: &&mut Taking| taking.token == token && taking.prepared.is_some();
+        let taking = self.taking.as_mut().filter(is_it)?;
+        taking.last = now;
+        Some(taking.part)
     }
 }
 
@@ -141,11 +160,35 @@ impl Moves {
 
     /// The part that a move brings, if that is under way.
     pub(crate) fn taking(&self, token: MoveToken) -> Option<HashRange> {
+        self.lock().keep_alive(token, (self.clock)())
+    }
+
+    /// The same for who stores records of it now, and says [`Moves::leave_part`] afterwards.
+    pub(crate) fn store_in_part(&self, token: MoveToken) -> Option<HashRange> {
         let mut state = self.lock();
-        let is_it = |taking: &&mut Taking| taking.token == token && taking.prepared.is_some();
-        let taking = state.taking.as_mut().filter(is_it)?;
-        taking.last = (self.clock)();
-        Some(taking.part)
+        let part = state.keep_alive(token, (self.clock)())?;
+        state.busy_with_part += 1;
+        Some(part)
+    }
+
+    /// Whether a purge may go on; then it says [`Moves::leave_part`] afterwards. Several workers
+    /// take records, so one may still store some of a move that another has ended or replaced: a
+    /// purge waits for it. And one of an earlier move must not remove what a later one brings.
+    fn purge_part(&self, token: MoveToken) -> Purge {
+        let mut state = self.lock();
+        state.keep_alive(token, (self.clock)());
+        if state.taking.as_ref().is_some_and(|taking| taking.token != token) {
+            return Purge::Over;
+        }
+        if state.busy_with_part > 0 {
+            return Purge::Wait;
+        }
+        state.busy_with_part += 1;
+        Purge::Go
+    }
+
+    pub(crate) fn leave_part(&self) {
+        self.lock().busy_with_part -= 1;
     }
 
     /// Makes the part ours. Returns the whole range.
@@ -181,8 +224,13 @@ impl Moves {
             view.owned = range;
             view.foreign = foreign;
         });
-        log::info!("Taken over: {part}; the hash range is {range} now");
         Ok(range)
+    }
+
+    /// Something that belongs to the move could not be done here, so it must not be claimed: the
+    /// giver may have asked for that already.
+    pub(crate) fn void(&self, token: MoveToken) {
+        self.lock().taking.take_if(|taking| taking.token == token);
     }
 
     /// Ends a move that has not been claimed. Says whether it was.
@@ -212,6 +260,10 @@ impl Moves {
             let synced = owned.ranges.sync().map_err(|error| error.to_string());
             // It may have changed again behind the sync.
             let is_synced = owned.ranges.is_synced();
+            if is_synced && synced.is_ok() {
+                // Not at the claim: clients wait for that, and a line may wait for the disk.
+                log::info!("Taken over; the hash range is {} now", owned.ranges.current().0.owned);
+            }
             let late = || "the taker's new hash range is not on its disk yet".to_owned();
             owned.moves.sync_ended(&synced.and_then(|()| is_synced.then_some(()).ok_or_else(late)));
         });
@@ -304,6 +356,14 @@ impl PurgeStream {
             self.reply.encode_array(&mut writer(out));
             return Step::Done;
         };
+        match cx.shared.moves.purge_part(self.token) {
+            Purge::Go => {}
+            Purge::Wait => return Step::More,
+            Purge::Over => {
+                self.channels.clear();
+                return Step::More;
+            }
+        }
         let (part, mut found) = (self.part, Vec::new());
         let rest = channel.scan(self.cursor, PURGE_RECORDS, |key, _| {
             if part.contains(key) {
@@ -317,9 +377,10 @@ impl PurgeStream {
                 && let Err(error) = remove_record(cx, channel, key, Notify::No)
             {
                 self.reply = MoveReply::Refused(format!("the taker cannot clear up: {error}"));
+                cx.shared.moves.void(self.token);
             }
         }
-        cx.shared.moves.taking(self.token);
+        cx.shared.moves.leave_part();
         match rest {
             Some(cursor) => self.cursor = cursor,
             None => {

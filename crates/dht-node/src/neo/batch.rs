@@ -6,23 +6,18 @@
 //!                                        '-- others: their records prefetched, then one by one
 //! ```
 
-use std::sync::Arc;
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
 use dht_protocol::neo::requests::Get;
 use dht_protocol::neo::{Command, Request, RequestId, Server};
-use dht_storage::Channel;
 use dht_types::Key;
 
 use super::TIMED;
 use crate::context::Context;
 use crate::handlers::{self, NeoGets};
 use crate::latency::Kind;
-use crate::session::BATCH_REQUESTS;
-
-/// From so many requests on it pays to fetch what they need into the cache first.
-const TOGETHER_MIN: usize = 4;
+use crate::session::{BATCH_REQUESTS, TOGETHER_MIN};
 
 /// A request that is answered at once, looked at and not executed yet.
 pub(super) struct Single<'a> {
@@ -60,7 +55,7 @@ impl<'a> Batch<'a> {
                 }
                 self.0.clear();
             }
-            None => self.prefetch(cx),
+            None => cx.prefetch(self.0.iter().filter_map(|single| record_of(&single.request))),
         }
     }
 
@@ -78,23 +73,6 @@ impl<'a> Batch<'a> {
             }
         }
         Some(gets)
-    }
-
-    /// Fetches index and record lines of all requests, so that their cache misses overlap.
-    fn prefetch(&self, cx: &mut Context) {
-        // Mostly they are about one channel: it is looked up once for each run of requests.
-        let mut channels = ArrayVec::<Arc<Channel>, BATCH_REQUESTS>::new();
-        let mut records = ArrayVec::<(usize, Key), BATCH_REQUESTS>::new();
-        for (name, key) in self.0.iter().filter_map(|single| record_of(&single.request)) {
-            if channels.last().is_none_or(|channel| channel.name().as_str() != name) {
-                let Some(channel) = cx.channel(name) else { continue };
-                channels.push(channel);
-            }
-            records.push((channels.len() - 1, key));
-        }
-        let records: ArrayVec<(&Channel, Key), BATCH_REQUESTS> =
-            records.iter().map(|&(at, key)| (&*channels[at], key)).collect();
-        cx.shared.store.prefetch(&records);
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use dht_protocol::neo::auth::ServerHandshakeError;
 use dht_protocol::neo::{self, ServerHandshake};
+use dht_types::Key;
 
 use crate::alarms::Alarm;
 use crate::context::Context;
@@ -47,6 +48,14 @@ impl NeoSession {
     pub(crate) fn wake(&mut self, stream: u64) {
         if let Self::Open(open) = self {
             open.wake(stream);
+        }
+    }
+
+    /// The record that `input` is about, if it is one request of those that are answered at once.
+    pub(crate) fn record_ahead<'a>(&self, input: &'a [u8]) -> Option<(&'a str, Key)> {
+        match self {
+            Self::Greeting { .. } => None,
+            Self::Open(open) => open.record_ahead(input),
         }
     }
 

@@ -66,6 +66,13 @@ impl Open {
         self.range_news = true;
     }
 
+    /// See [`NeoSession::record_ahead`](super::NeoSession::record_ahead). Of many requests the
+    /// batch takes care.
+    pub(super) fn record_ahead<'a>(&self, mut input: &'a [u8]) -> Option<(&'a str, Key)> {
+        let (_, request) = self.server.look_ahead(&mut input)?;
+        if input.is_empty() { record_of(&request) } else { None }
+    }
+
     /// Tells the client of changes of the hash range: before it is refused because of them.
     fn tell_range_news(&mut self, cx: &mut Context, out: &mut Vec<u8>) {
         self.range_news = false;

@@ -1,10 +1,12 @@
 //! Arrays and values at their limits, what a limit on memory refuses, the sizes that are reported.
 //! Source: spec `protocol-legacy` 3, 7.5, 7.9; `node` 11.1.
 
+use std::collections::VecDeque;
+
 use dht_testkit::legacy::{self, ARRAY_BYTES_MAX, array, key, request, status};
 use dht_testkit::{NodeSettings, Rng};
 
-use crate::support::{Client, Node, blob, blob_of, record};
+use crate::support::{Client, Node, blob, blob_of, record, workers};
 
 /// What an empty channel is said to take, in bytes.
 const CHANNEL_BYTES: u64 = 525_376;
@@ -170,7 +172,6 @@ fn the_size_limit_ends_a_batch_and_leaves_what_came_before() {
 fn connections_over_the_limit_are_closed_without_a_byte() {
     let node = Node::with(&NodeSettings::default().with("Server", "connection_limit", "2"));
     let mut first = node.connect();
-    node.wait_for_connections(&mut first, 1);
     let mut second = node.connect();
     second.assert_usable();
     for _ in 0..10 {
@@ -178,6 +179,25 @@ fn connections_over_the_limit_are_closed_without_a_byte() {
     }
     first.assert_usable();
     drop(second);
-    node.wait_for_connections(&mut first, 1);
+    assert_eq!(first.num_connections(), 1);
     node.connect().assert_usable();
+}
+
+/// Whoever takes the place of one that is gone is no more than the limit allows.
+#[test]
+fn a_connection_that_was_closed_before_does_not_count() {
+    for io in ["epoll", "auto"] {
+        let settings = workers(3).with("Server", "connection_limit", "3");
+        let node = Node::with(&settings.with("Performance", "io", io));
+        let mut peers = VecDeque::from([node.connect(), node.connect(), node.connect()]);
+        for _ in 0..300 {
+            let mut gone = peers.pop_front().expect("there are three");
+            // It still has to be read that it asked for something.
+            gone.send(&legacy::get_version());
+            drop(gone);
+            let mut next = node.connect();
+            next.assert_usable();
+            peers.push_back(next);
+        }
+    }
 }

@@ -147,6 +147,35 @@ fn a_removed_channel_ends_the_stream_and_the_connection_goes_on() {
     }
 }
 
+/// Workers that listen may look a value up before the channel is removed, or after it.
+#[test]
+fn no_value_is_told_behind_a_later_one() {
+    let node = Node::with(&workers(4));
+    let mut peer = node.connect();
+    let mut listeners: Vec<_> = (0..3).map(|_| listener(&node, "ch")).collect();
+    for round in 0..100_u64 {
+        let (first, last) = ([&round.to_le_bytes()[..], b"1"].concat(), round.to_le_bytes());
+        let requests = [
+            legacy::put("ch", 1, &first),
+            legacy::put("ch", 1, &last),
+            legacy::remove_channel("ch"),
+        ];
+        all_ok(&mut peer, &requests);
+        let states = [&first[..], &last[..], b""];
+        for listening in &mut listeners {
+            let mut state = 0;
+            for _ in 0..2 {
+                let (record, told) = receive_changed(listening);
+                assert_eq!(record, 1);
+                let later = states[state..].iter().position(|value| *value == told);
+                state += later.expect("neither of another round, nor older than what was told");
+            }
+            assert_next(listening, &END);
+            assert_eq!(listening.ask(&legacy::listen("ch")), status::OK);
+        }
+    }
+}
+
 #[test]
 fn any_byte_ends_the_stream_and_begins_the_next_command() {
     // One worker sees the byte before it sees the Put that is sent later.

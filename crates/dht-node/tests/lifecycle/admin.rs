@@ -11,13 +11,13 @@ use crate::support::{CommandPeer, Instance, at, put, read};
 const LISTENS: &str = "a page to look at: http://";
 
 /// A node with an admin port, and where that is.
-struct AdminNode {
-    node: NodeProcess,
+pub(crate) struct AdminNode {
+    pub(crate) node: NodeProcess,
     address: String,
 }
 
 impl AdminNode {
-    fn start(instance: &Instance, settings: &NodeSettings) -> Self {
+    pub(crate) fn start(instance: &Instance, settings: &NodeSettings) -> Self {
         let node = instance.node(&settings.clone().with("Admin", "port", "0"));
         let log = read(&at(&node, "log/root.log"));
         let (_, address) = log.split_once(LISTENS).expect("a line tells the address");
@@ -38,7 +38,7 @@ impl AdminNode {
         (status, body.to_owned())
     }
 
-    fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         let (status, text) = self.get("/metrics");
         assert_eq!(status, 200);
         text

@@ -6,12 +6,15 @@
 #![allow(clippy::unwrap_used, reason = "also in what the tests share, which clippy does not see")]
 
 mod admin;
+mod collectd;
 mod command_line;
 mod command_sockets;
 mod config;
 mod full_disk;
 mod logs;
+mod migration;
 mod periodic_dumps;
+mod prometheus;
 mod sample;
 mod service_manager;
 mod shutdown;

@@ -6,9 +6,9 @@ use dht_testkit::free_port;
 use crate::support::{Instance, Program, log_lines, names, wait_for_line, without_time};
 
 /// How often another port is tried when somebody else was faster.
-const PORT_TRIES: usize = 20;
+pub(crate) const PORT_TRIES: usize = 20;
 
-const SAMPLE: &str = "\
+pub(crate) const SAMPLE: &str = "\
 ; Sample configuration for a DHT node.
 
 [Server]

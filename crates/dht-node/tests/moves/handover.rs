@@ -6,6 +6,7 @@ use dht_protocol::legacy::requests::{
     MOVE_VERSION, MoveMessage, MoveReply, MoveToken, Moved, encode_moved,
 };
 use dht_protocol::wire::Writer;
+use dht_testkit::for_seeds;
 use dht_types::{HashRange, Key};
 
 use crate::support::{
@@ -22,7 +23,7 @@ pub(crate) fn batch(records: &[Moved<'_>]) -> Vec<u8> {
     let (mut plain, mut packed) = (Vec::new(), Vec::new());
     records.iter().for_each(|record| encode_moved(&mut Writer::new(&mut plain), *record));
     let mut compressor = dht_protocol::legacy::batch::Compressor::new();
-    dht_protocol::batch::compress(&plain, &mut compressor, &mut packed);
+    dht_protocol::batch::compress_if_worth(&plain, &mut compressor, &mut packed);
     packed
 }
 
@@ -98,6 +99,66 @@ fn what_has_come_is_seen_when_it_is_claimed() {
     // Once it is claimed, it stays so.
     let cancelled = Mover::connect(&taker).ask(&MoveMessage::Cancel { token, part });
     assert_eq!(cancelled, MoveReply::Claimed(HashRange::FULL));
+}
+
+/// Whatever comes of a key in one batch, the last of it counts, and is in the log when the part is
+/// claimed.
+#[test]
+fn a_batch_is_stored_in_its_order() {
+    for_seeds(5, |rng| {
+        let taker = Node::start(lower_half());
+        let (token, part) = (MoveToken(1), upper_half());
+        let begin =
+            MoveMessage::Begin { version: MOVE_VERSION, token, part, records: 1, value_bytes: 1 };
+        let mut mover = Mover::connect(&taker);
+        assert_eq!(mover.ask(&begin), MoveReply::Done);
+        let mut expected = BTreeMap::new();
+        for _ in 0..4 {
+            let changes: Vec<(u64, Option<Vec<u8>>)> = (0..1000)
+                .map(|_| (2 * rng.below(500) + 1, (!rng.one_in(20)).then(|| rng.bytes(0..50))))
+                .collect();
+            let records: Vec<Moved<'_>> = changes
+                .iter()
+                .map(|(key, value)| Moved { key: Key(*key), value: value.as_deref() })
+                .collect();
+            let packed = batch(&records);
+            let message = MoveMessage::Records { token, channel: "ch", batch: &packed };
+            assert_eq!(mover.ask(&message), MoveReply::Done);
+            for (key, value) in changes {
+                match value {
+                    Some(value) => drop(expected.insert(key, value)),
+                    None => drop(expected.remove(&key)),
+                }
+            }
+        }
+        assert_eq!(mover.ask(&MoveMessage::Claim { token }), MoveReply::Claimed(HashRange::FULL));
+        assert_eq!(taker.records("ch"), expected);
+        assert_eq!(taker.crash_and_restart().records("ch"), expected);
+    });
+}
+
+/// The giver asks for the claim before it has heard that all it sent is stored.
+#[test]
+fn what_was_refused_in_part_cannot_be_claimed() {
+    let taker = Node::start(lower_half());
+    let (token, part) = (MoveToken(1), upper_half());
+    let begin =
+        MoveMessage::Begin { version: MOVE_VERSION, token, part, records: 1, value_bytes: 1 };
+    let mut mover = Mover::connect(&taker);
+    assert_eq!(mover.ask(&begin), MoveReply::Done);
+    let packed = batch(&[
+        Moved { key: Key(1), value: Some(b"one") },
+        Moved { key: Key(2), value: Some(b"of the other half") },
+    ]);
+    for message in [
+        MoveMessage::Records { token, channel: "ch", batch: &packed },
+        MoveMessage::Records { token, channel: "ch", batch: &batch(&[]) },
+        MoveMessage::Claim { token },
+    ] {
+        assert!(matches!(mover.ask(&message), MoveReply::Refused(_)), "{message:?}");
+    }
+    let cancelled = Mover::connect(&taker).ask(&MoveMessage::Cancel { token, part });
+    assert_eq!((cancelled, taker.range()), (MoveReply::NotClaimed, lower_half()));
 }
 
 #[test]

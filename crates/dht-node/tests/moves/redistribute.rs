@@ -112,14 +112,23 @@ fn what_cannot_work_is_refused_and_nothing_changes() {
     let node = Node::start(HashRange::FULL);
     let other = |address: &str, port, range| Taker { address: address.to_owned(), port, range };
     let own = node.address();
-    let lists = [
+    // The original closes the connection.
+    let closing = [
         vec![other("127.0.0.1", 1, upper_half()), other("127.0.0.1", 1, lower_half())],
         vec![other("127.0.0.1", 1, upper_half()), other("127.0.0.1", 2, HashRange::FULL)],
         vec![other("127.0.0.1", 1, HashRange::EMPTY)],
+    ];
+    for takers in &closing {
+        let mut peer: Peer = node.connect();
+        peer.send(&redistribute(lower_half(), takers));
+        assert_eq!(peer.receive_to_end(), b"", "{takers:?}");
+    }
+    // It accepts these.
+    let refused = [
         vec![other("local\nhost", 1, upper_half())],
         vec![other(&own.ip().to_string(), own.port(), upper_half())],
     ];
-    for takers in &lists {
+    for takers in &refused {
         assert_eq!(ask(&node, &redistribute(lower_half(), takers)), ERROR, "{takers:?}");
     }
     let log = node.log();

@@ -1,8 +1,6 @@
 //! Mirror: all records at the start, periodically, and when changes were lost. Source: spec
 //! `protocol-neo` 14.5, 15.2.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use dht_testkit::Rng;
 
 use crate::mirror::{CHANGES, REFRESH, Told, told};
@@ -194,37 +192,61 @@ fn a_copy_by_refresh_and_changes_becomes_what_the_channel_holds() {
     assert!(copy == all);
 }
 
-/// Changes beyond what a Mirror keeps are dropped, and come back by a refresh; removals are kept.
+/// The first changes are kept. That others were lost is told behind them, and then it is healed: by
+/// the removals, and a refresh.
 #[test]
-fn what_was_lost_while_suspended_is_healed_and_told_once() {
-    const KEPT: u64 = 262_144;
+fn what_was_lost_while_suspended_is_told_once_and_healed() {
+    const KEPT: usize = 262_144;
     let node = Node::with(&workers(2));
     let (mut client, mut writer) = (node.client(), node.client());
     let id = client.start_stream(&Mirror { suspended: true, ..CHANGES }.encode());
-    let keys = 0..KEPT + 40_000;
-    for part in keys.clone().collect::<Vec<_>>().chunks(4000) {
-        writer
-            .put_all(CHANNEL, &part.iter().map(|key| (*key, key.to_le_bytes().to_vec())).collect());
-        let gone = part[0];
-        writer.remove(CHANNEL, gone);
+    let all: Records =
+        (0..KEPT as u64 + 40_000).map(|key| (key, key.to_le_bytes().into())).collect();
+    let (mut changes, mut expected) = (Vec::new(), all.clone());
+    for part in all.keys().copied().collect::<Vec<_>>().chunks(4000) {
+        writer.put_all(CHANNEL, &part.iter().map(|key| (*key, all[key].clone())).collect());
+        changes.extend(part.iter().map(|key| Told::changed(*key, &all[key])));
+        writer.remove(CHANNEL, part[0]);
+        changes.push(Told::Deleted(part[0]));
+        expected.remove(&part[0]);
     }
     client.assert_silent(id);
     client.control(id, RESUME);
-    let expected: BTreeMap<u64, Vec<u8>> = keys
-        .clone()
-        .filter(|key| key % 4000 != 0)
-        .map(|key| (key, key.to_le_bytes().to_vec()))
-        .collect();
-    let gone: BTreeSet<u64> = keys.filter(|key| key % 4000 == 0).collect();
-    let (mut copy, mut deleted, mut overflows) = (Records::new(), BTreeSet::new(), 0);
-    while overflows == 0 || copy.len() < expected.len() {
-        match told(&mut client, id) {
-            Told::Deleted(key) => assert!(deleted.insert(key)),
-            Told::Overflow => overflows += 1,
-            other => apply(&mut copy, other),
+    let lost = changes.split_off(KEPT);
+    for change in changes {
+        match change {
+            // It is looked up when it is sent.
+            Told::Changed(key, _) if !expected.contains_key(&key) => {}
+            change => assert_eq!(told(&mut client, id), change),
         }
     }
-    assert!(copy == expected && deleted == gone);
+    assert_eq!(told(&mut client, id), Told::Overflow);
+    for removal in lost.into_iter().filter(|change| matches!(change, Told::Deleted(_))) {
+        assert_eq!(told(&mut client, id), removal);
+    }
+    assert!(refresh_of(&mut client, id, expected.len()) == expected);
     client.assert_silent(id);
-    assert_eq!(overflows, 1);
+}
+
+/// The original's queue has no room for them either.
+#[test]
+fn changes_of_one_key_are_lost_and_told_too() {
+    const LOST: usize = 1000;
+    let node = Node::start();
+    let (mut client, mut writer) = (node.client(), node.client());
+    let id = client.start_stream(&Mirror { suspended: true, ..CHANGES }.encode());
+    let keys: Records = (0..LOST as u64).map(|key| (key, b"value".to_vec())).collect();
+    let mut sent = 0;
+    while sent < 262_144 + LOST {
+        writer.put_all(CHANNEL, &keys);
+        sent += keys.len();
+    }
+    client.control(id, RESUME);
+    let mut count = 0;
+    while let Told::Changed(..) = told(&mut client, id) {
+        count += 1;
+    }
+    assert_eq!(count, 262_144, "and then the loss");
+    assert!(refresh_of(&mut client, id, keys.len()) == keys);
+    client.assert_silent(id);
 }

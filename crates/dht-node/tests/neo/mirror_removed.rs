@@ -33,7 +33,7 @@ fn a_mirror_that_runs_hears_of_it_and_not_of_each_record() {
 }
 
 #[test]
-fn a_mirror_that_is_suspended_hears_of_it_too() {
+fn a_mirror_that_is_suspended_hears_of_it_when_it_resumes() {
     let node = Node::start();
     let (mut client, mut admin) = (node.client(), node.admin());
     for suspended_from_start in [false, true] {
@@ -41,9 +41,21 @@ fn a_mirror_that_is_suspended_hears_of_it_too() {
         let id = client.start_stream(&mirror.encode());
         client.control(id, SUSPEND);
         admin.put_all(CHANNEL, &records(100, 10));
-        client.assert_silent(id);
         admin.remove_channel(CHANNEL);
+        client.assert_silent(id);
+        client.control(id, RESUME);
         // What was queued is not told any more: it all is gone.
+        assert_removed(&mut client, id);
+    }
+}
+
+#[test]
+fn a_mirror_that_is_suspended_with_nothing_to_send_hears_of_it_at_once() {
+    let node = Node::start();
+    let (mut client, mut admin) = (node.client(), node.admin());
+    for mirror in [CHANGES, REFRESH] {
+        let id = client.start_stream(&Mirror { suspended: true, ..mirror }.encode());
+        admin.remove_channel(CHANNEL);
         assert_removed(&mut client, id);
     }
 }
@@ -139,6 +151,9 @@ fn no_removal_is_missed_however_it_meets_changes() {
         }
         admin.receive_puts(puts);
         admin.remove_channel(CHANNEL);
+        if round % 2 == 0 {
+            client.send(id, RESUME);
+        }
         while told_or_ack(&mut client, id) != Some(Told::ChannelRemoved) {}
         client.send(id, ACK);
     }

@@ -17,6 +17,7 @@ use dht_types::{CHANNEL_NAME_BYTES_MAX, ChannelName, Key, KeyError};
 
 use super::requests::{Args, KeyField, TailKind, TakerList, Value};
 use super::{ARRAY_BYTES_MAX, Command, MOVING_BYTES_MAX, Request, Status};
+use crate::wire::Reader;
 
 /// What a node accepts.
 #[derive(Debug, Clone, Copy)]
@@ -46,6 +47,9 @@ pub enum CloseReason {
     /// A Redistribute cannot give a node the empty range.
     #[error("a Redistribute with the empty range")]
     EmptyRange,
+    /// The nodes of a Redistribute cannot all get what the list says.
+    #[error("a Redistribute with an empty range, an overlap or a node twice in its list")]
+    ConflictingTakers,
     /// A message between nodes that is none.
     #[error("malformed message about a move: {0}")]
     MalformedMove(crate::wire::DecodeError),
@@ -131,6 +135,23 @@ impl Server {
     #[must_use]
     pub const fn is_between_requests(&self) -> bool {
         matches!(self.stage, Stage::Code)
+    }
+
+    /// Channel and key of the request at the front of `input`, if it has both and they are there.
+    /// Nothing is taken and little is checked: a hint of what [`Server::next`] will tell.
+    #[must_use]
+    pub fn record_ahead<'a>(&self, input: &'a [u8]) -> Option<(&'a str, Key)> {
+        if !self.is_between_requests() {
+            return None;
+        }
+        let mut r = Reader::new(input);
+        let shape = Command::from_code(r.u32().ok()?)?.shape();
+        if !shape.channel || !shape.key {
+            return None;
+        }
+        let channel = r.array("channel", CHANNEL_NAME_BYTES_MAX).ok()?;
+        let key = r.array("key", Key::HEX_BYTES).ok()?;
+        Some((std::str::from_utf8(channel).ok()?, Key::from_hex(key).ok()?))
     }
 
     /// Takes bytes from the front of `input` up to the end of one request.

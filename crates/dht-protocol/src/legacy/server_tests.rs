@@ -64,6 +64,36 @@ fn several_requests_cut_anywhere_are_read_alike() {
 }
 
 #[test]
+fn the_record_of_a_request_is_known_ahead_if_it_is_there() {
+    let key = Key(0xdead);
+    let encoded = |request: Request<'_>| {
+        let mut bytes = Vec::new();
+        request.encode(&mut Writer::new(&mut bytes));
+        bytes
+    };
+    let mut server = Server::new(LIMITS);
+    for request in [
+        Request::Put(Put { channel: "ab", key, value: Value::Bytes(b"value") }),
+        Request::Get(Get { channel: "ab", key: key.into() }),
+        Request::Remove(Remove { channel: "ab", key }),
+    ] {
+        let bytes = encoded(request);
+        assert_eq!(server.record_ahead(&bytes), Some(("ab", key)));
+        // Code, two lengths, two characters, the key.
+        for len in 0..4 + 8 + 2 + 8 + 16 {
+            assert_eq!(server.record_ahead(&bytes[..len]), None, "{len} bytes");
+        }
+    }
+    let batch = PutBatch { channel: "ab", batch: &[7; 30] };
+    assert_eq!(server.record_ahead(&encoded(Request::GetChannels(GetChannels))), None);
+    assert_eq!(server.record_ahead(&encoded(Request::PutBatch(batch))), None);
+    // In the middle of a request the bytes mean something else.
+    let bytes = encoded(Request::Remove(Remove { channel: "ab", key }));
+    assert_eq!(server.next(&mut &bytes[..4]), Parsed::Incomplete);
+    assert_eq!(server.record_ahead(&bytes), None);
+}
+
+#[test]
 fn an_unknown_code_closes_and_needs_no_arguments() {
     for code in (0_u32..300).filter(|code| Command::from_code(*code).is_none()) {
         let expected = format!("Close(UnknownCommand({code}))");

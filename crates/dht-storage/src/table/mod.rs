@@ -110,11 +110,17 @@ impl Table {
             Guess::Absent => return None,
             Guess::Behind => {}
         }
+        self.get_from_any_line(heap, tag, low)
+    }
+
+    /// Apart, so that it costs the usual case no registers.
+    #[cold]
+    fn get_from_any_line<'h>(&self, heap: &'h Heap, tag: u32, low: u32) -> Option<&'h [u8]> {
         self.find(heap, tag, low).map(|(_, value)| value)
     }
 
     /// The index line in which a tag has its home.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn index_line<'h>(&self, heap: &'h Heap, tag: u32) -> IndexLine<'h> {
         self.segments[self.locate(tag)].line(heap, tag)
     }
@@ -202,7 +208,7 @@ impl Table {
         self.segments.is_empty()
     }
 
-    #[inline]
+    #[inline(always)]
     fn locate(&self, tag: u32) -> usize {
         self.directory[(u64::from(tag) << self.depth >> 32) as usize] as usize
     }

@@ -39,16 +39,12 @@ impl Table {
     /// Moves records out of spans that are to be emptied: looks at about `count` entries from a tag
     /// on, and returns the tag to go on at.
     pub(crate) fn evacuate(&mut self, heap: &mut Heap, tag: u32, count: usize) -> Option<u32> {
-        let (entries, next) = self.entries_from(heap, tag, count);
+        let (mut entries, next) = self.entries_from(heap, tag, count);
+        entries.retain(|entry| heap.is_victim(entry.slot()));
+        entries.iter().for_each(|entry| _ = heap.prefetch(entry.slot(), 2));
         for entry in entries {
-            if !heap.is_victim(entry.slot()) {
-                continue;
-            }
-            let record = heap.bytes(entry.slot());
-            let record = record[..record::record_bytes(record::value(record).len())].to_vec();
             // Without memory it stays where it is, until the next evacuation.
-            let Ok(slot) = heap.alloc_record(record.len()) else { continue };
-            heap.bytes_mut(slot)[..record.len()].copy_from_slice(&record);
+            let Ok(slot) = heap.copy(entry.slot()) else { continue };
             self.segments[self.locate(entry.tag())].replace(heap, entry, slot);
             heap.free(entry.slot());
         }

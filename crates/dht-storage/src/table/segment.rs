@@ -161,7 +161,7 @@ impl Segment {
     }
 
     /// The home line of a tag.
-    #[inline]
+    #[inline(always)]
     pub(super) fn line<'h>(&self, heap: &'h Heap, tag: u32) -> IndexLine<'h> {
         IndexLine(heap.index_line(self.slot, self.home(tag)))
     }

@@ -1,50 +1,36 @@
-//! The changes that wait for a Mirror's client: in order, bounded, and no removal lost.
+//! The changes that wait for a Mirror's client: in order, bounded, and no removal forgotten.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use dht_storage::Event;
 use dht_types::Key;
-use rustc_hash::FxHashSet;
 
 /// Most changes that wait, 4 MiB of them. Source: spec `protocol-neo` 14.5.
 const CHANGES_MAX: usize = 262_144;
 
-/// Most changes that wait if nearly all of them are removals, which nothing but the queue
-/// remembers; 16 MiB of them.
-pub(crate) const REMOVALS_MAX: usize = 4 * CHANGES_MAX;
+/// Most keys of removals that found no room and are remembered; some 8 MiB of them.
+const LOST_REMOVALS_MAX: usize = 3 * CHANGES_MAX;
 
-/// A long queue is folded once for so many changes, so that each of them pays for a few others at
-/// most, however little there is to fold.
-const CHANGES_PER_FOLD: usize = CHANGES_MAX / 2;
+/// Most of both.
+pub(crate) const WAITING_MAX: usize = CHANGES_MAX + LOST_REMOVALS_MAX;
 
-/// When the queue is long, earlier changes of a key that changed again are forgotten: the last one
-/// tells all. If that is not enough, the puts are forgotten too, for a refresh brings them back.
-/// What is left are removals, one for each key. Only if there are more than [`REMOVALS_MAX`] of
-/// them is one lost.
+/// Compat: the first changes are kept; what finds no room is lost, as in the original.
+///
+/// A refresh brings lost puts back. Of lost removals the keys are remembered, as nothing else tells
+/// of them; one is forgotten only if there are [`LOST_REMOVALS_MAX`] of them.
 #[derive(Debug, Default)]
 pub(super) struct ChangeQueue {
     changes: VecDeque<Event>,
-    /// Changes that were added, or lost, since the queue was folded or empty.
-    since_fold: usize,
-}
-
-/// What a queue has forgotten and a refresh has to bring back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Loss {
-    /// Nothing.
-    None,
-    /// Puts, with all earlier changes of their keys: the refresh may begin at once.
-    Puts,
-    /// Anything. An earlier removal may still wait for a key whose put was lost: the refresh must
-    /// not begin before all that waits now is sent, or the removal would undo it.
-    Any,
+    lost_removals: BTreeSet<Key>,
 }
 
 impl ChangeQueue {
+    /// Changes that wait, and lost removals.
     pub(super) fn len(&self) -> usize {
-        self.changes.len()
+        self.changes.len() + self.lost_removals.len()
     }
 
+    /// Whether no change waits.
     pub(super) fn is_empty(&self) -> bool {
         self.changes.is_empty()
     }
@@ -53,51 +39,37 @@ impl ChangeQueue {
     pub(super) fn pop(&mut self) -> Option<Event> {
         let change = self.changes.pop_front();
         if self.changes.is_empty() {
-            self.since_fold = 0;
             self.changes.shrink_to(CHANGES_MAX / 64);
         }
         change
     }
 
-    /// Adds changes, in order.
-    pub(super) fn extend(&mut self, changes: impl Iterator<Item = Event>) -> Loss {
-        let mut loss = Loss::None;
+    /// Whether a removal was lost.
+    pub(super) fn has_lost_removals(&self) -> bool {
+        !self.lost_removals.is_empty()
+    }
+
+    /// A key of which a removal was lost. It may have been put again since.
+    pub(super) fn pop_lost_removal(&mut self) -> Option<Key> {
+        self.lost_removals.pop_first()
+    }
+
+    /// Adds changes, in order. Returns how many were lost.
+    pub(super) fn extend(&mut self, changes: impl Iterator<Item = Event>) -> u64 {
+        let mut lost = 0;
         for change in changes {
-            if self.changes.len() >= CHANGES_MAX && self.since_fold >= CHANGES_PER_FOLD {
-                loss = loss.max(self.fold());
-            }
-            self.since_fold += 1;
-            if self.changes.len() < REMOVALS_MAX {
+            if self.changes.len() < CHANGES_MAX {
                 self.changes.push_back(change);
-            } else {
-                loss = Loss::Any;
+                continue;
+            }
+            lost += 1;
+            if let Event::Removed(key) = change
+                && self.lost_removals.len() < LOST_REMOVALS_MAX
+            {
+                self.lost_removals.insert(key);
             }
         }
-        loss
-    }
-
-    /// Makes room.
-    fn fold(&mut self) -> Loss {
-        let mut seen = FxHashSet::default();
-        let mut kept: VecDeque<Event> = VecDeque::new();
-        for change in self.changes.drain(..).rev() {
-            if seen.insert(key_of(change)) {
-                kept.push_front(change);
-            }
-        }
-        let lost = kept.len() > CHANGES_MAX / 2;
-        if lost {
-            kept.retain(|change| matches!(change, Event::Removed(_)));
-        }
-        self.changes = kept;
-        self.since_fold = 0;
-        if lost { Loss::Puts } else { Loss::None }
-    }
-}
-
-const fn key_of(change: Event) -> Key {
-    match change {
-        Event::Put(key) | Event::Removed(key) => key,
+        lost
     }
 }
 
@@ -111,59 +83,59 @@ mod tests {
         std::iter::from_fn(|| queue.pop()).collect()
     }
 
+    fn drain_lost(queue: &mut ChangeQueue) -> Vec<Key> {
+        std::iter::from_fn(|| queue.pop_lost_removal()).collect()
+    }
+
     #[test]
     fn changes_come_out_in_order_and_repeated_ones_repeatedly() {
         let changes = [1, 2, 1, 1].map(|key| Event::Put(Key(key)));
         let mut queue = ChangeQueue::default();
-        assert_eq!(queue.extend(changes.into_iter()), Loss::None);
+        assert_eq!(queue.extend(changes.into_iter()), 0);
         assert_eq!(drain(&mut queue), changes);
         assert!(queue.is_empty());
     }
 
     #[test]
-    fn few_keys_never_overflow() {
+    fn the_first_changes_are_kept_and_of_the_others_the_removals() {
+        let count = 2 * CHANGES_MAX as u64;
+        let mixed: Vec<Event> = (0..count)
+            .map(|i| if i % 3 == 0 { Event::Removed(Key(i)) } else { Event::Put(Key(i)) })
+            .collect();
         let mut queue = ChangeQueue::default();
-        let many = (0..3 * CHANGES_MAX as u64).map(|i| Event::Put(Key(i % 1000)));
-        assert_eq!(queue.extend(many.chain([Event::Removed(Key(7))])), Loss::None);
-        assert!(queue.changes.len() <= CHANGES_MAX);
-        let left = drain(&mut queue);
-        assert_eq!(left.last(), Some(&Event::Removed(Key(7))));
-        assert!((0..1000).all(|key| left.contains(&Event::Put(Key(key)))));
+        assert_eq!(queue.extend(mixed.iter().copied()), CHANGES_MAX as u64);
+        assert_eq!(drain(&mut queue), mixed[..CHANGES_MAX]);
+        let lost: Vec<Key> = (CHANGES_MAX as u64..count).filter(|i| i % 3 == 0).map(Key).collect();
+        assert_eq!(drain_lost(&mut queue), lost);
     }
 
     #[test]
-    fn on_overflow_puts_are_lost_and_removals_are_not() {
-        let count = 2 * CHANGES_MAX as u64;
+    fn there_is_room_again_when_some_were_sent() {
         let mut queue = ChangeQueue::default();
-        let mixed = (0..count).map(|i| match i % 3 {
-            0 => Event::Removed(Key(i)),
-            _ => Event::Put(Key(i)),
-        });
-        assert_eq!(queue.extend(mixed), Loss::Puts);
-        let removed: Vec<Event> =
-            drain(&mut queue).into_iter().filter(|c| matches!(c, Event::Removed(_))).collect();
-        let expected: Vec<Event> = (0..count).step_by(3).map(|i| Event::Removed(Key(i))).collect();
-        assert_eq!(removed, expected);
+        let puts = (0..=CHANGES_MAX as u64).map(|i| Event::Put(Key(i)));
+        assert_eq!(queue.extend(puts), 1);
+        queue.pop();
+        let removals = [7, 8].map(|key| Event::Removed(Key(key)));
+        assert_eq!(queue.extend(removals.into_iter()), 1);
+        assert_eq!(drain(&mut queue).last(), Some(&Event::Removed(Key(7))));
+        assert_eq!(drain_lost(&mut queue), [Key(8)]);
     }
 
     #[test]
     fn removals_are_bounded_too() {
         let mut queue = ChangeQueue::default();
-        // Many more than there is room for: a fold for each of them would take hours.
-        let removals = (0..2 * REMOVALS_MAX as u64).map(|i| Event::Removed(Key(i)));
-        assert_eq!(queue.extend(removals), Loss::Any, "the client is told");
-        assert_eq!(queue.changes.len(), REMOVALS_MAX);
-        let put = queue.extend(std::iter::once(Event::Put(Key(0))));
-        assert_eq!(put, Loss::Any, "the removal that waits must not come behind its refresh");
+        let removals = (0..2 * WAITING_MAX as u64).map(|i| Event::Removed(Key(i)));
+        assert_eq!(queue.extend(removals), (2 * WAITING_MAX - CHANGES_MAX) as u64);
+        assert_eq!(queue.len(), WAITING_MAX);
     }
 
     #[test]
     fn what_a_mirror_ends_with_is_what_the_channel_holds() {
-        // The client applies the changes with the values of the end, then a refresh if one is due.
+        // The client applies the changes with the values of the end, then what heals the losses.
         for_seeds(3, |rng| {
             let mut queue = ChangeQueue::default();
-            let (mut channel, mut mirror) = (FxHashSet::default(), FxHashSet::default());
-            let mut refresh = false;
+            let (mut channel, mut mirror) = (BTreeSet::new(), BTreeSet::new());
+            let mut lost = 0;
             for _ in 0..2 * CHANGES_MAX {
                 let key = Key(rng.below(400_000));
                 let change = if rng.one_in(3) {
@@ -173,7 +145,7 @@ mod tests {
                     channel.insert(key);
                     Event::Put(key)
                 };
-                refresh |= queue.extend(std::iter::once(change)) != Loss::None;
+                lost += queue.extend(std::iter::once(change));
             }
             for change in drain(&mut queue) {
                 match change {
@@ -182,9 +154,11 @@ mod tests {
                     Event::Put(_) => {}
                 }
             }
-            if refresh {
-                mirror.extend(channel.iter().copied());
+            assert!(lost > 0 && mirror != channel);
+            for key in drain_lost(&mut queue).iter().filter(|key| !channel.contains(key)) {
+                mirror.remove(key);
             }
+            mirror.extend(channel.iter().copied());
             assert!(mirror == channel);
         });
     }

@@ -17,6 +17,7 @@ use dht_testkit::for_seeds;
 use dht_types::{HashRange, Key};
 
 use super::{MirrorStream, NeoStream, Step, neo};
+use crate::admission::CountQueries;
 use crate::context::Context;
 use crate::counters::Counters;
 use crate::mailbox::Mailbox;
@@ -61,6 +62,7 @@ fn context() -> Context {
         settings,
         legacy_connections: ConnectionCount::new(0),
         neo_connections: ConnectionCount::new(0),
+        count_queries: CountQueries::default(),
         credentials: RwLock::new(Arc::new(Credentials::default())),
     };
     let poll = mio::Poll::new().unwrap();

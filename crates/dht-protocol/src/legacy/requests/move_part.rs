@@ -14,7 +14,7 @@
 
 use dht_types::{ChannelName, HashRange, Key};
 
-use super::{Answer, Args, Arguments, Command, Shape, TailKind, decode_text};
+use super::{Answer, Args, Arguments, Command, Shape, TailKind, decode_text, encode};
 use crate::legacy::CloseReason;
 use crate::wire::{DecodeError, Reader, Writer};
 
@@ -149,6 +149,28 @@ pub struct MoveInfo {
     pub room_bytes: u64,
     /// Whether it is giving or taking a part.
     pub is_busy: bool,
+}
+
+impl MovePart<'_> {
+    /// Appends a whole request with [`MoveMessage::Records`]. `fill` appends the batch, which is
+    /// the largest part by far and so is not copied again.
+    pub fn encode_records(
+        token: MoveToken,
+        channel: &str,
+        w: &mut Writer<'_>,
+        fill: impl FnOnce(&mut Vec<u8>),
+    ) {
+        encode(&MovePart { message: &[] }, w);
+        let message = w.buffer().len();
+        MoveMessage::Records { token, channel, batch: &[] }.encode(w);
+        let out = w.buffer();
+        let batch = out.len();
+        fill(out);
+        for array in [message, batch] {
+            let bytes = (out.len() - array) as u64;
+            out[array - 8..array].copy_from_slice(&bytes.to_le_bytes());
+        }
+    }
 }
 
 impl<'a> Arguments<'a> for MovePart<'a> {
@@ -384,14 +406,13 @@ pub struct Moved<'a> {
 /// u64 key | 1 | u64 length | value     it is there
 /// ```
 pub fn encode_moved(w: &mut Writer<'_>, record: Moved<'_>) {
-    w.u64(record.key.0);
-    match record.value {
-        None => w.u8(0),
-        Some(value) => {
-            w.u8(1);
-            w.array(value);
-        }
-    }
+    let mut head = [0; MOVED_RECORD_OVERHEAD_BYTES];
+    head[..8].copy_from_slice(&record.key.0.to_le_bytes());
+    let Some(value) = record.value else { return w.bytes(&head[..9]) };
+    head[8] = 1;
+    head[9..].copy_from_slice(&(value.len() as u64).to_le_bytes());
+    w.bytes(&head);
+    w.bytes(value);
 }
 
 /// The next record of a decompressed batch; `None` at its end.
@@ -436,6 +457,17 @@ mod tests {
             "c8000000 1100000000000000 03 0100000000000000 0200000000000000",
             Ok(MoveReply::Claimed(part())),
         );
+    }
+
+    #[test]
+    fn records_are_the_same_in_one_go() {
+        let (token, batch) = (MoveToken(7), b"a batch");
+        let (mut message, mut in_two, mut in_one) = (Vec::new(), Vec::new(), b"before".to_vec());
+        MoveMessage::Records { token, channel: "ch", batch }.encode(&mut Writer::new(&mut message));
+        encode(&MovePart { message: &message }, &mut Writer::new(&mut in_two));
+        let fill = |out: &mut Vec<u8>| out.extend_from_slice(batch);
+        MovePart::encode_records(token, "ch", &mut Writer::new(&mut in_one), fill);
+        assert_eq!(in_one, [&b"before"[..], &in_two].concat());
     }
 
     #[test]

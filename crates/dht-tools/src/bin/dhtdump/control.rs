@@ -11,7 +11,7 @@ use dht_daemon::{
     command_socket::{CommandListener, CommandSession, Commands},
     log::Logs,
     signals::{Signal, Signals},
-    stats::{StatsConfig, StatsFile},
+    stats::{StatsConfig, StatsSink},
 };
 use mio::{
     Events, Interest, Poll, Token, Waker,
@@ -29,10 +29,10 @@ const COMMANDS: Token = Token(usize::MAX - 1);
 /// The dumping thread has ended. Command sessions count from 0.
 const DUMPER: Token = Token(usize::MAX - 2);
 
-/// The stats log and what goes into it.
+/// Where stats go, and what they are made of.
 pub(crate) struct StatsLog {
     pub(crate) config: StatsConfig,
-    pub(crate) file: StatsFile,
+    pub(crate) sink: StatsSink,
     pub(crate) stats: Arc<Stats>,
 }
 
@@ -132,8 +132,8 @@ impl<'a> Control<'a> {
                 }
             }
             if next_stats.is_some_and(|at| at <= Instant::now()) {
-                if let Some(log) = &self.stats_log {
-                    log.file.append(&log.stats.take_line());
+                if let Some(log) = &mut self.stats_log {
+                    log.sink.append(log.stats.take_line());
                 }
                 next_stats = self.next_stats(StatsConfig::delay_after_line);
             }

@@ -47,7 +47,7 @@ use dht_daemon::{
     log::{Level, LogFileError, Logs},
     pid_lock::{PidLock, PidLockError},
     signals::Signals,
-    stats::StatsFile,
+    stats::StatsSink,
 };
 use dht_dump::{Disk, DumpOptions, OsDisk};
 
@@ -156,19 +156,13 @@ fn run(config: &DumpConfig, options: &Options, logs: &Logs) -> Result<(), RunErr
     let oneshot = options.is_set(ONESHOT);
     let signals = Signals::register()?;
     let stats = Arc::new(Stats::default());
-    let stats_log = match &config.stats.file_name {
-        Some(path) if !oneshot => Some(StatsLog {
-            config: config.stats.clone(),
-            file: StatsFile::open(path, logs)?,
-            stats: Arc::clone(&stats),
-        }),
-        _ => None,
-    };
+    let sink = if oneshot { None } else { StatsSink::open(&config.stats, logs)? };
+    let stats_log = sink.map(|sink| {
+        let stats = Arc::clone(&stats);
+        StatsLog { config: config.stats.clone(), sink, stats }
+    });
     let _pid_lock = config.pid_lock.as_deref().map(PidLock::acquire).transpose()?;
     build_info::log_version(&APP);
-    if let Some(warning) = config.stats.warning() {
-        log::warn!(target: MAIN_LOG, "{warning}");
-    }
     if !config.data_dir.is_dir() {
         return Err(RunError::NoDataDir(config.data_dir.clone()));
     }
