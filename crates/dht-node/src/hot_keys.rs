@@ -130,17 +130,20 @@ pub(crate) fn report<'a>(workers: impl Iterator<Item = &'a HotKeys>, now: Instan
     report
 }
 
-/// Says which requests are in the sample.
+/// Says which requests are in the sample: one in so many on the average, at distances that vary, so
+/// that no rhythm of the clients hides a key.
 #[derive(Debug)]
 pub(crate) struct Sampler {
     /// One in so many; 0: none.
     every: u32,
     left: u32,
+    /// Where the distances come from: Marsaglia's xorshift, never 0.
+    state: u32,
 }
 
 impl Sampler {
     pub(crate) const fn new(every: u32) -> Self {
-        Self { every, left: every }
+        Self { every, left: every, state: 0x9e37_79b9 }
     }
 
     /// Whether there is a sample.
@@ -157,9 +160,17 @@ impl Sampler {
         self.left -= 1;
         let takes = self.left == 0;
         if takes {
-            self.left = self.every;
+            self.left = self.distance();
         }
         takes
+    }
+
+    /// From 1 to twice the mean, less 1.
+    const fn distance(&mut self) -> u32 {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 17;
+        self.state ^= self.state << 5;
+        1 + self.state % self.every.saturating_mul(2).saturating_sub(1)
     }
 }
 
@@ -199,10 +210,20 @@ mod tests {
     }
 
     #[test]
-    fn one_request_in_so_many_is_in_the_sample() {
-        let mut sampler = Sampler::new(3);
-        let taken: Vec<bool> = (0..7).map(|_| sampler.takes()).collect();
-        assert_eq!(taken, [false, false, true, false, false, true, false]);
-        assert!(!Sampler::new(0).takes());
+    fn a_key_in_step_with_the_sample_is_found_as_often_as_it_comes() {
+        for every in [1, 2, 16, 1024] {
+            let mut sampler = Sampler::new(every);
+            let (mut all, mut hot) = (0_u32, 0_u32);
+            // Every 16th request is for the hot key: never the one that a fixed distance takes.
+            for request in 0..every * 20_000 {
+                if sampler.takes() {
+                    all += 1;
+                    hot += u32::from(request % 16 == 5);
+                }
+            }
+            assert!((19_000..=21_000).contains(&all), "one in {every}: {all} samples");
+            assert!((all / 20..all / 12).contains(&hot), "one in {every}: {hot} of {all}");
+        }
+        assert!((0..100).all(|_| !Sampler::new(0).takes()));
     }
 }

@@ -57,8 +57,7 @@ fn handled_by(node: &Node, request: &str) -> u64 {
 
 fn figures_keep_up(device: Device) -> Option<()> {
     let settings = NodeSettings::default()
-        // Every so many requests, which must not be in step with the bursts.
-        .with("Admin", "hot_key_sample", "7")
+        .with("Admin", "hot_key_sample", "16")
         .with("Admin", "slow_request_ms", "1")
         .with("Dumps", "period_s", "2");
     let node = Node::start(&settings);
