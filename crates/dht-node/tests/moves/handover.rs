@@ -65,14 +65,20 @@ fn a_part_changes_hands_and_comes_back() {
     assert_eq!(giver.records("ch"), expected);
 }
 
-#[test]
-fn what_has_come_is_seen_when_it_is_claimed() {
+/// A taker of the lower half to which the upper one is about to be moved.
+fn begun() -> (Node, Mover, MoveToken, HashRange) {
     let taker = Node::start(lower_half());
     let (token, part) = (MoveToken(1), upper_half());
     let begin =
         MoveMessage::Begin { version: MOVE_VERSION, token, part, records: 1, value_bytes: 1 };
     let mut mover = Mover::connect(&taker);
     assert_eq!(mover.ask(&begin), MoveReply::Done);
+    (taker, mover, token, part)
+}
+
+#[test]
+fn what_has_come_is_seen_when_it_is_claimed() {
+    let (taker, mut mover, token, part) = begun();
     let records = [
         Moved { key: Key(1), value: Some(b"one") },
         Moved { key: Key(3), value: Some(b"three") },
@@ -106,12 +112,7 @@ fn what_has_come_is_seen_when_it_is_claimed() {
 #[test]
 fn a_batch_is_stored_in_its_order() {
     for_seeds(5, |rng| {
-        let taker = Node::start(lower_half());
-        let (token, part) = (MoveToken(1), upper_half());
-        let begin =
-            MoveMessage::Begin { version: MOVE_VERSION, token, part, records: 1, value_bytes: 1 };
-        let mut mover = Mover::connect(&taker);
-        assert_eq!(mover.ask(&begin), MoveReply::Done);
+        let (taker, mut mover, token, _) = begun();
         let mut expected = BTreeMap::new();
         for _ in 0..4 {
             let changes: Vec<(u64, Option<Vec<u8>>)> = (0..1000)
@@ -140,12 +141,7 @@ fn a_batch_is_stored_in_its_order() {
 /// The giver asks for the claim before it has heard that all it sent is stored.
 #[test]
 fn what_was_refused_in_part_cannot_be_claimed() {
-    let taker = Node::start(lower_half());
-    let (token, part) = (MoveToken(1), upper_half());
-    let begin =
-        MoveMessage::Begin { version: MOVE_VERSION, token, part, records: 1, value_bytes: 1 };
-    let mut mover = Mover::connect(&taker);
-    assert_eq!(mover.ask(&begin), MoveReply::Done);
+    let (taker, mut mover, token, part) = begun();
     let packed = batch(&[
         Moved { key: Key(1), value: Some(b"one") },
         Moved { key: Key(2), value: Some(b"of the other half") },
@@ -163,12 +159,7 @@ fn what_was_refused_in_part_cannot_be_claimed() {
 
 #[test]
 fn a_move_that_is_cancelled_leaves_nothing() {
-    let taker = Node::start(lower_half());
-    let (token, part) = (MoveToken(1), upper_half());
-    let begin =
-        MoveMessage::Begin { version: MOVE_VERSION, token, part, records: 1, value_bytes: 1 };
-    let mut mover = Mover::connect(&taker);
-    assert_eq!(mover.ask(&begin), MoveReply::Done);
+    let (taker, mut mover, token, part) = begun();
     let packed = batch(&[Moved { key: Key(1), value: Some(b"one") }]);
     let message = MoveMessage::Records { token, channel: "ch", batch: &packed };
     assert_eq!(mover.ask(&message), MoveReply::Done);
