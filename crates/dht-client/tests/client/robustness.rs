@@ -165,7 +165,8 @@ fn record(model: &mut Model, result: Result<(), Error>, write: u64, crashes: u64
     }
 }
 
-/// Takes one node after the other away, each time in another way.
+/// Takes one node after the other away, each time in another way. Its sleeps are the rhythm of the
+/// disturbance; nothing is expected of their lengths.
 async fn nemesis(world: Arc<World>) {
     let mut rng = Rng::new(4711);
     let mut at = 0;

@@ -6,6 +6,8 @@ use dht_client::{Channel, Client, ErrorKind, Key, Limits, MirrorEvent, MirrorOpt
 use dht_test::{TestCluster, TestNode};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
+use crate::scripted::until;
+
 /// No test waits longer for an event.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -71,11 +73,12 @@ async fn a_scan_that_nobody_takes_from_is_paused_on_the_wire_and_goes_on() {
     client.reset_stats();
     let mut scan = channel.get_all();
     let first = next(&mut scan).await.expect("a record").expect("well");
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    // The connection serves others meanwhile, so often that all of the scan would have come.
+    for _ in 0..300 {
+        assert!(channel.get(first.0).await.expect("an answer").is_some());
+    }
     let paused = client.stats().bytes_received;
     assert!(paused < 20 << 20, "{paused} of 32 MB came although nobody took them");
-    // The connection serves others meanwhile.
-    assert!(channel.get(first.0).await.expect("an answer").is_some());
     let mut keys = BTreeSet::from([first.0]);
     while let Some(record) = next(&mut scan).await {
         assert!(keys.insert(record.expect("well").0), "none comes twice");
@@ -156,14 +159,7 @@ async fn a_scan_that_is_dropped_leaves_nothing_on_the_connection() {
         drop(scan);
         assert!(channel.exists(1).await.expect("an answer"));
     }
-    let ended = |node: &TestNode| node.handled("GetAll");
-    for _ in 0..600 {
-        if ended(&node) == 3 {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(ended(&node), 3);
+    until("all scans to end", || node.handled("GetAll") == 3).await;
     assert_eq!(client.stats().connects, 1);
 }
 
