@@ -68,14 +68,12 @@ impl RequestCounters {
 
     /// A request that is timed is over.
     pub(crate) fn end_after(&self, took: Duration) {
-        self.end();
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.total_micros.add(micros);
-        self.buckets[BUCKET_EDGES_MICROS.partition_point(|edge| *edge < micros)].add(1);
+        self.active.sub(1);
+        self.together(1, Some(took));
     }
 
     /// So many requests were executed, one after the other, at least one: in this time, if they are
-    /// timed.
+    /// timed. They were never counted as active.
     pub(crate) fn together(&self, count: usize, took: Option<Duration>) {
         self.max_active.raise_to(self.active.get() + 1);
         let count = count as u64;

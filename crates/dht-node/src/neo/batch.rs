@@ -42,9 +42,9 @@ impl<'a> Batch<'a> {
         Self(batch)
     }
 
-    /// Answers the Gets that it begins with, until the output is full, if it pays to do so
-    /// together. What is left is ready to be executed one by one.
-    pub(super) fn execute(&mut self, cx: &mut Context, input: &mut &'a [u8], out: &mut Vec<u8>) {
+    /// If all are Gets of one channel: answers them until the output is full, and is empty then.
+    /// Else fetches their records ahead; they are to be executed one by one.
+    pub(super) fn prepare(&mut self, cx: &mut Context, input: &mut &'a [u8], out: &mut Vec<u8>) {
         if self.0.len() < TOGETHER_MIN {
             return;
         }
@@ -104,7 +104,7 @@ fn get(cx: &mut Context, gets: &NeoGets<'_>, out: &mut Vec<u8>) -> usize {
 }
 
 /// Requests of one kind that are executed one after the other and measured together: to look at
-/// the clock takes longer than a fifth of a request. Each is counted with its share of the time.
+/// the clock takes more than a tenth of a request. Each is counted with its share of the time.
 pub(super) struct Run<'a> {
     command: Command,
     /// The first of them.

@@ -153,7 +153,7 @@ impl Open {
         out: &mut Vec<u8>,
     ) -> Result<(), CloseReason> {
         let mut batch = Batch::look_ahead(&self.server, input);
-        batch.execute(cx, input, out);
+        batch.prepare(cx, input, out);
         let mut run = None;
         for Single { id, request, rest } in batch {
             // The answers may be large: the others wait in the input until this one is sent.
