@@ -42,8 +42,7 @@ impl ChannelName {
             1..=CHANNEL_NAME_BYTES_MAX => {}
             len => return Err(ChannelNameError::TooLong(len)),
         }
-        let allowed = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_' || *byte == b'-';
-        match name.iter().position(|byte| !allowed(byte)) {
+        match name.iter().position(|byte| !IS_ALLOWED[usize::from(*byte)]) {
             Some(at) => Err(ChannelNameError::Byte { byte: name[at], at }),
             None => Ok(std::str::from_utf8(name).expect("ASCII is UTF-8")),
         }
@@ -60,6 +59,17 @@ impl ChannelName {
         &self.0
     }
 }
+
+/// Whether a byte may stand in a name. Every request has one, so this is looked up.
+const IS_ALLOWED: [bool; 256] = {
+    let mut allowed = [false; 256];
+    let mut byte = 0;
+    while byte < 128_u8 {
+        allowed[byte as usize] = byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
+        byte += 1;
+    }
+    allowed
+};
 
 impl Deref for ChannelName {
     type Target = str;
