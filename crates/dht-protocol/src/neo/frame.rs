@@ -94,15 +94,15 @@ impl Header {
         if parity(kind, len) != parity_byte {
             return Err(FrameError::Parity);
         }
-        let (kind, min, max) = match kind {
-            1 => (FrameKind::Request, REQUEST_BODY_BYTES_MIN, body_bytes_max),
-            2 => (FrameKind::Authentication, 0, AUTH_BODY_BYTES_MAX),
-            _ => return Err(FrameError::Kind(kind)),
-        };
-        match usize::try_from(len) {
+        let within = |kind, min, max| match usize::try_from(len) {
             Ok(body_bytes) if body_bytes < min => Err(FrameError::TooShort(len)),
             Ok(body_bytes) if body_bytes <= max => Ok(Some(Self { kind, body_bytes })),
             _ => Err(FrameError::TooLong { len, max }),
+        };
+        match kind {
+            1 => within(FrameKind::Request, REQUEST_BODY_BYTES_MIN, body_bytes_max),
+            2 => within(FrameKind::Authentication, 0, AUTH_BODY_BYTES_MAX),
+            _ => Err(FrameError::Kind(kind)),
         }
     }
 

@@ -84,6 +84,7 @@ impl<'a> Payload<'a> for GotValue<'a> {
 impl<'a> Arguments<'a> for Get<'a> {
     const ERROR_STATUS: Option<u8> = Some(GetStatus::Error.code());
 
+    #[inline(always)]
     fn decode(r: &mut Reader<'a>) -> Result<Self, ArgumentsError> {
         let (channel, key) = channel_and_key(r)?;
         Ok(Self { channel: ChannelName::check(channel)?, key })

@@ -34,6 +34,7 @@ macro_rules! requests {
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The command of a code, if there is one.
+            #[inline(always)]
             #[must_use]
             pub const fn from_code(code: u8) -> Option<Self> {
                 match code {
@@ -80,7 +81,9 @@ macro_rules! requests {
                 }
             }
 
-            /// Reads the arguments of a request, to the end of the message.
+            /// Reads the arguments of a request, to the end of the message. Inline, as are those of
+            /// the single requests: it took a fifth of the time to hand the result on.
+            #[inline(always)]
             pub fn decode(command: Command, r: &mut Reader<'a>) -> Result<Self, ArgumentsError> {
                 match command { $(Command::$name => $name::decode(r).map(Self::$name),)* }
             }
