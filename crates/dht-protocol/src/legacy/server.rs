@@ -101,12 +101,34 @@ enum AfterSkip {
     Close { array_bytes: u64 },
 }
 
-/// A channel's name as far as it is needed: in place if it can be one.
+/// A channel's name.
 #[derive(Debug)]
 struct ChannelField {
-    bytes: [u8; CHANNEL_NAME_BYTES_MAX],
-    /// `None`: it was too long to be a name.
-    len: Option<usize>,
+    /// The last one that was valid. Mostly the next one is the same, and is not checked again.
+    name: String,
+    /// Whether that is the name in this request, which has no valid one otherwise.
+    is_valid: bool,
+}
+
+impl ChannelField {
+    const fn new() -> Self {
+        Self { name: String::new(), is_valid: false }
+    }
+
+    fn receive(&mut self, name: &[u8]) {
+        self.is_valid = true;
+        if name.is_empty() || name != self.name.as_bytes() {
+            self.replace(name);
+        }
+    }
+
+    #[cold]
+    fn replace(&mut self, name: &[u8]) {
+        match ChannelName::check(name) {
+            Ok(name) => name.clone_into(&mut self.name),
+            Err(_) => self.is_valid = false,
+        }
+    }
 }
 
 /// A step of the state machine: either more to do, or the last part is there.
@@ -125,7 +147,7 @@ impl Server {
             limits,
             stage: Stage::Code,
             command: Command::GetVersion,
-            channel: ChannelField { bytes: [0; CHANNEL_NAME_BYTES_MAX], len: Some(0) },
+            channel: ChannelField::new(),
             key: KeyField::Key(Key(0)),
             takers: TakerList::EMPTY,
         }
@@ -182,7 +204,6 @@ impl Server {
             None => Step::Close(CloseReason::UnknownCommand(code)),
             Some(command) => {
                 self.command = command;
-                self.channel.len = Some(0);
                 self.takers = TakerList::EMPTY;
                 Step::Go(if command.shape().takers { Stage::Takers } else { Stage::Channel })
             }
@@ -196,12 +217,11 @@ impl Server {
         match array(input, CHANNEL_NAME_BYTES_MAX) {
             Array::Incomplete => Step::Incomplete,
             Array::Kept(name) => {
-                self.channel.bytes[..name.len()].copy_from_slice(name);
-                self.channel.len = Some(name.len());
+                self.channel.receive(name);
                 Step::Go(Stage::Key)
             }
             Array::Skip(len) => {
-                self.channel.len = None;
+                self.channel.is_valid = false;
                 Step::Go(skip_array(len, AfterSkip::Key))
             }
         }
@@ -257,11 +277,10 @@ impl Server {
         self.stage = Stage::Code;
         let mut args = Args { channel: "", key: self.key, tail, takers: &self.takers };
         if self.command.shape().channel {
-            let name = self.channel.len.map(|len| ChannelName::check(&self.channel.bytes[..len]));
-            match name {
-                Some(Ok(name)) => args.channel = name,
-                _ => return Parsed::Refused(self.command, Status::BadChannelName),
+            if !self.channel.is_valid {
+                return Parsed::Refused(self.command, Status::BadChannelName);
             }
+            args.channel = &self.channel.name;
         }
         match Request::from_args(self.command, args) {
             Ok(request) => Parsed::Request(request),
