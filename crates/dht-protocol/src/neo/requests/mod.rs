@@ -43,6 +43,15 @@ macro_rules! requests {
                 }
             }
 
+            /// Its place in [`Self::ALL`].
+            #[must_use]
+            pub const fn index(self) -> usize {
+                enum Index {
+                    $($name,)*
+                }
+                match self { $(Self::$name => Index::$name as usize,)* }
+            }
+
             /// The one version that is spoken.
             #[must_use]
             pub const fn version(self) -> u8 {
@@ -222,6 +231,8 @@ pub(crate) mod tests {
 
     #[test]
     fn commands_are_those_of_the_table_in_order() {
+        let mut commands = Command::ALL.iter().enumerate();
+        assert!(commands.all(|(at, command)| command.index() == at));
         let codes: Vec<u8> = Command::ALL.iter().map(|command| *command as u8).collect();
         assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 211]);
         for code in 0..=255 {
