@@ -95,6 +95,9 @@ impl LegacySession {
                 }
                 continue;
             }
+            if input.is_empty() {
+                return Ok(Progress::Idle);
+            }
             let mark = out.len();
             match self.server.next(input) {
                 Parsed::Incomplete => return Ok(Progress::Idle),
