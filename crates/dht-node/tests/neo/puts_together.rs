@@ -1,0 +1,137 @@
+//! Puts of a channel that come together are stored together: nobody may tell that from single ones.
+
+use std::thread;
+
+use dht_testkit::neo::array;
+use dht_testkit::{NodeSettings, Rng};
+
+use crate::mirror::{CHANGES, Told, told};
+use crate::support::{CHANNEL, Client, Node, Records, command, records, workers};
+use crate::wire::{self, SUPPORTED};
+
+/// Keys from here on are the node's.
+const RANGE_MIN: u64 = 1 << 63;
+
+/// A record that is there from the beginning; to remove it ends a test.
+const LAST: u64 = u64::MAX;
+
+type Put = (u64, Vec<u8>);
+
+fn settings() -> NodeSettings {
+    // The channel itself counts for 525,376 bytes. What does not fit is refused.
+    workers(1).with("Server", "minval", &format!("{RANGE_MIN:#x}")).with(
+        "Options_Memory",
+        "size_limit",
+        "900000",
+    )
+}
+
+/// Few keys, so that they come again. Some do not belong to the node, and some values are long.
+fn some_puts(rng: &mut Rng) -> Vec<Put> {
+    let (keys, foreign) = (*rng.pick(&[5, 60]), rng.one_in(3));
+    let put = |_| {
+        let key = rng.below(keys) + if foreign && rng.one_in(30) { 0 } else { RANGE_MIN };
+        let longest = if rng.one_in(20) { 60_000 } else { 300 };
+        (key, rng.bytes(0..longest))
+    };
+    (0..*rng.pick(&[3, 20, 200])).map(put).collect()
+}
+
+/// What comes of these puts: the answers, and what a Mirror tells, one after the other.
+fn outcome(node: &Node, rounds: &[Vec<Put>], together: bool) -> (Vec<Vec<u8>>, Records) {
+    let (mut client, mut watcher) = (node.client(), node.client());
+    client.put(CHANNEL, LAST, b"");
+    let mirror = watcher.start_stream(&CHANGES.encode());
+    let mut answers = Vec::new();
+    for puts in rounds {
+        let requests = puts.iter().map(|(key, value)| wire::put(CHANNEL, *key, value));
+        if together {
+            let (mut bytes, mut ids) = (Vec::new(), Vec::new());
+            for request in requests {
+                let id = client.new_id();
+                bytes.extend(wire::message(id, &request));
+                ids.push(id);
+            }
+            client.peer.send(&bytes);
+            for id in ids {
+                assert_eq!(client.receive(id), [SUPPORTED]);
+                answers.push(client.receive(id));
+            }
+        } else {
+            answers.extend(requests.map(|request| client.ask(&request)));
+        }
+    }
+    client.remove(CHANNEL, LAST);
+    let mut mirrored = Records::new();
+    loop {
+        match told(&mut watcher, mirror) {
+            Told::Changed(key, value) => drop(mirrored.insert(key, value)),
+            Told::Deleted(LAST) => return (answers, mirrored),
+            other => panic!("nothing else happens: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn puts_that_come_together_are_single_puts() {
+    for seed in 0..3 {
+        let mut rng = Rng::new(seed);
+        let rounds: Vec<Vec<Put>> = (0..20).map(|_| some_puts(&mut rng)).collect();
+        let nodes = [false, true].map(|_| Node::with(&settings()));
+        let [(one_by_one, expected), (answers, mirrored)] =
+            [false, true].map(|together| outcome(&nodes[usize::from(together)], &rounds, together));
+        for answer in [1, 2, 3] {
+            assert!(one_by_one.contains(&vec![answer]), "{answer} is among the answers");
+        }
+        assert!(answers == one_by_one && mirrored == expected, "seed {seed}");
+        for node in nodes {
+            let puts = format!("neo Put {}\n", answers.len() + 1);
+            assert!(command(&node, "requests").contains(&puts));
+            assert!(node.client().records(CHANNEL) == expected, "seed {seed}");
+            // Out of the log.
+            assert!(node.restart().client().records(CHANNEL) == expected, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn puts_behind_answers_that_fill_the_output_are_executed_in_their_order() {
+    let node = Node::with(&workers(1));
+    let mut client = node.client();
+    let all = records(8, 30_000);
+    client.put_all(CHANNEL, &all);
+    // What is sent fits into the buffers of two sockets.
+    let (mut bytes, mut expected) = (Vec::new(), Vec::new());
+    for round in 0..60_u64 {
+        for key in 0..3 {
+            let id = client.new_id();
+            bytes.extend(wire::message(id, &wire::get(CHANNEL, key)));
+            expected.extend([(id, vec![SUPPORTED]), (id, vec![2]), (id, array(&all[&key]))]);
+        }
+        for key in 10..10 + round {
+            let id = client.new_id();
+            bytes.extend(wire::message(id, &wire::put(CHANNEL, key, &round.to_le_bytes())));
+            expected.extend([(id, vec![SUPPORTED]), (id, vec![1])]);
+        }
+    }
+    client.peer.send(&bytes);
+    for message in expected {
+        assert_eq!(client.receive_any(), message);
+    }
+}
+
+#[test]
+fn puts_go_into_a_new_channel_when_theirs_is_removed_meanwhile() {
+    let node = Node::with(&workers(2));
+    let all = records(1000, 20);
+    let (mut client, mut admin) = (node.client(), node.admin());
+    thread::scope(|scope| {
+        let puts = scope.spawn(|| (0..30).for_each(|_| client.put_all(CHANNEL, &all)));
+        while !puts.is_finished() {
+            admin.remove_channel(CHANNEL);
+        }
+    });
+    client.put_all(CHANNEL, &all);
+    assert!(client.records(CHANNEL) == all);
+    assert!(node.restart().client().records(CHANNEL) == all);
+}
