@@ -130,7 +130,7 @@ impl Shards {
     }
 
     /// Behind every write, still under its lock: gives some memory back, and tells of the usage.
-    #[inline]
+    #[inline(always)]
     pub(crate) fn after_write(&self, number: usize, shard: &mut Shard) {
         if shard.evacuation.is_none() && shard.heap.start_evacuation() {
             shard.evacuation = Some((0, 0));
@@ -186,6 +186,8 @@ impl Shards {
         self.cells.iter().map(Cell::usage).fold(Usage::default(), std::ops::Add::add)
     }
 
+    /// Apart, so that writes with nothing to reclaim are short.
+    #[inline(never)]
     fn reclaim_in(&self, number: usize, shard: &mut Shard, budget: usize) {
         match shard.dying.last_mut() {
             Some(Dying { table, position }) => {
@@ -354,7 +356,9 @@ impl Shard {
             None => table.insert(heap, place.tag, place.low, value),
         };
         self.usage = self.usage + table.usage() - before;
-        self.drop_if_empty(channel);
+        if result.is_err() {
+            self.drop_if_empty(channel);
+        }
         Ok(result?)
     }
 

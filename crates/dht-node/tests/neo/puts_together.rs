@@ -6,7 +6,7 @@ use dht_testkit::neo::array;
 use dht_testkit::{NodeSettings, Rng};
 
 use crate::mirror::{CHANGES, Told, told};
-use crate::support::{CHANNEL, Client, Node, Records, command, records, workers};
+use crate::support::{CHANNEL, Node, Records, command, records, workers};
 use crate::wire::{self, SUPPORTED};
 
 /// Keys from here on are the node's.
@@ -28,13 +28,14 @@ fn settings() -> NodeSettings {
 
 /// Few keys, so that they come again. Some do not belong to the node, and some values are long.
 fn some_puts(rng: &mut Rng) -> Vec<Put> {
-    let (keys, foreign) = (*rng.pick(&[5, 60]), rng.one_in(3));
+    let (count, keys) = (*rng.pick(&[3, 20, 200]), *rng.pick(&[5, 60]));
+    let foreign = rng.one_in(3);
     let put = |_| {
         let key = rng.below(keys) + if foreign && rng.one_in(30) { 0 } else { RANGE_MIN };
         let longest = if rng.one_in(20) { 60_000 } else { 300 };
         (key, rng.bytes(0..longest))
     };
-    (0..*rng.pick(&[3, 20, 200])).map(put).collect()
+    (0..count).map(put).collect()
 }
 
 /// What comes of these puts: the answers, and what a Mirror tells, one after the other.
