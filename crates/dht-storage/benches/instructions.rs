@@ -25,8 +25,8 @@ fn main() {
         Case { name: "storage-put-new", prepare: |count| each(count, RECORDS, put) },
         Case { name: "storage-put-over", prepare: |count| each(count, 0, put) },
         Case { name: "storage-put-over-other-length", prepare: |count| each(count, 0, put_other) },
-        Case { name: "storage-put-many-16", prepare: |count| put_many(count, 16) },
-        Case { name: "storage-put-many-64", prepare: |count| put_many(count, 64) },
+        Case { name: "storage-put-together-16", prepare: |count| put_together(count, 16) },
+        Case { name: "storage-put-together-64", prepare: |count| put_together(count, 64) },
         Case { name: "storage-remove", prepare: |count| each(count, 0, remove) },
         Case { name: "storage-scan", prepare: scan },
     ]);
@@ -85,7 +85,7 @@ fn get_many(count: u64, batch: usize) -> Box<dyn FnMut()> {
     })
 }
 
-fn put_many(count: u64, batch: usize) -> Box<dyn FnMut()> {
+fn put_together(count: u64, batch: usize) -> Box<dyn FnMut()> {
     let (channel, keys) = (open(), keys(0, count));
     let records: Vec<_> = keys.into_iter().map(|key| (key, &VALUE[..VALUE_BYTES])).collect();
     let mut sequence = Sequence::default();
