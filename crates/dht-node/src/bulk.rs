@@ -52,9 +52,9 @@ impl Context {
         result.map_err(change_error)
     }
 
-    /// Stores records that clients have put, as so many calls of [`Context::put`] would, and returns
-    /// how many, from the first on. The next one must be put by itself: it may be too much, or
-    /// there is no such channel, or it fails.
+    /// Stores records that clients have put, as so many calls of [`Context::put`] would, and
+    /// returns how many, from the first on. The next one must be put by itself: it may be too much,
+    /// or there is no such channel, or it fails.
     pub(crate) fn put_together(&mut self, channel: &str, records: &[(Key, &[u8])]) -> usize {
         let Some(channel) = self.channel(channel) else { return 0 };
         let mut bytes = 0;

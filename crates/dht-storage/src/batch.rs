@@ -30,9 +30,9 @@ use crate::{
     usage::Usage,
 };
 
-/// Keys that are looked up or put together: about as many misses as a processor keeps in flight, few
-/// enough that their lines stay in its first cache, and that the locks are held for a microsecond
-/// or two.
+/// Keys that are looked up or put together: about as many misses as a processor keeps in flight,
+/// few enough that their lines stay in its first cache, and that the locks are held for a
+/// microsecond or two.
 pub(crate) const BATCH: usize = 16;
 
 /// Most cache lines that are fetched ahead of one record.
