@@ -39,7 +39,7 @@ pub(crate) use remove::remove_record;
 pub(crate) use update::UpdateWait;
 
 use crate::context::Context;
-use crate::moves::PurgeStream;
+use crate::moves::{ClaimStream, PurgeStream};
 
 /// How far a handler came.
 pub(crate) enum Outcome {
@@ -59,6 +59,7 @@ pub(crate) enum Stream {
     Count(CountStream),
     Move(MoveStream),
     Purge(Box<PurgeStream>),
+    Claim(ClaimStream),
 }
 
 /// How far a step of a stream came.
