@@ -33,6 +33,7 @@ pub(crate) use info::CountStream;
 pub(crate) use listen::{ListenStream, PENDING_KEYS_MAX};
 pub(crate) use mirror::{MIRROR_CHANGES_MAX, MIRROR_EVENTS_MAX, MirrorStream};
 pub(crate) use move_part::MoveStream;
+pub(crate) use put::{NeoPuts, neo_many as neo_puts};
 pub(crate) use redistribute::RedistributeStream;
 pub(crate) use remove::remove_record;
 pub(crate) use update::UpdateWait;

@@ -227,7 +227,7 @@ fn put(cx: &mut Context, channel: &str, records: &[(Key, &[u8])]) -> Result<(), 
     if records.is_empty() {
         return Ok(());
     }
-    if cx.exceeds_limit(records.iter().map(|(_, value)| value.len()).sum()) {
+    if cx.exceeds_limit(records.iter().map(|(_, value)| value.len() as u64).sum()) {
         return Err("no room: the taker's size_limit is reached".to_owned());
     }
     let stored = cx.put_many(channel, records);
