@@ -19,8 +19,8 @@ use crate::context::{Context, writer};
 use crate::ranges::RangeView;
 
 /// Most records that one step looks at: all other connections of the worker wait for it, so it
-/// takes tens of microseconds, and a batch is gathered over several turns.
-const SCAN_RECORDS_PER_STEP: usize = 256;
+/// takes about ten microseconds, and a batch is gathered over several turns.
+const SCAN_RECORDS_PER_STEP: usize = 64;
 
 /// A way through a channel.
 struct Scan {
