@@ -135,7 +135,7 @@ impl Connection {
     }
 
     /// The record that its next turn will be about, if these are the bytes that it will receive.
-    pub(crate) fn record_ahead<'a>(&self, bytes: &'a [u8]) -> Option<(&'a str, Key)> {
+    pub(crate) fn record_ahead<'a>(&'a self, bytes: &'a [u8]) -> Option<(&'a str, Key)> {
         let is_free = self.input.is_empty() && self.wants_input();
         if is_free { self.session.record_ahead(bytes) } else { None }
     }

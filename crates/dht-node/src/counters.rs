@@ -230,16 +230,12 @@ pub(crate) struct Counters {
 impl Counters {
     /// The counters of a legacy request.
     pub(crate) fn legacy(&self, command: legacy::Command) -> &RequestCounters {
-        // `ALL` is sorted by code; the codes are few.
-        let at = legacy::Command::ALL.partition_point(|other| *other < command);
-        &self.legacy[at]
+        &self.legacy[command.index()]
     }
 
     /// The counters of a neo request.
     pub(crate) fn neo(&self, command: neo::Command) -> &RequestCounters {
-        // `ALL` is sorted by code, and the codes have gaps.
-        let at = neo::Command::ALL.partition_point(|other| (*other as u8) < command as u8);
-        &self.neo[at]
+        &self.neo[command.index()]
     }
 }
 

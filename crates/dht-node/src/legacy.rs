@@ -53,7 +53,7 @@ impl LegacySession {
     }
 
     /// The record that the request at the front of `input` is about, if nothing else comes first.
-    pub(crate) fn record_ahead<'a>(&self, input: &'a [u8]) -> Option<(&'a str, Key)> {
+    pub(crate) fn record_ahead<'a>(&'a self, input: &'a [u8]) -> Option<(&'a str, Key)> {
         if self.stream.is_none() { self.server.record_ahead(input) } else { None }
     }
 

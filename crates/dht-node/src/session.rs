@@ -98,7 +98,7 @@ impl Session {
 
     /// The record that the request at the front of `input` is about, as far as that is known before
     /// it is executed.
-    pub(crate) fn record_ahead<'a>(&self, input: &'a [u8]) -> Option<(&'a str, Key)> {
+    pub(crate) fn record_ahead<'a>(&'a self, input: &'a [u8]) -> Option<(&'a str, Key)> {
         match self {
             Self::Legacy(session) => session.record_ahead(input),
             Self::Neo(session) => session.record_ahead(input),

@@ -35,46 +35,59 @@ impl Key {
 
     /// The text form, lower case, most significant digit first.
     #[must_use]
-    pub fn to_hex(self) -> HexKey {
-        const DIGITS: &[u8; 16] = b"0123456789abcdef";
-        let mut hex = [0; Self::HEX_BYTES];
-        for (digit, byte) in hex.chunks_exact_mut(2).zip(byte_values(self.0)) {
-            digit[0] = DIGITS[usize::from(byte >> 4)];
-            digit[1] = DIGITS[usize::from(byte & 15)];
-        }
-        hex
+    pub const fn to_hex(self) -> HexKey {
+        let number = self.0 as u128;
+        let halves = (number | number << 32) & lower_bits(32);
+        let pairs = (halves | halves << 16) & lower_bits(16);
+        let bytes = (pairs | pairs << 8) & lower_bits(8);
+        let nibbles = (bytes | bytes << 4) & lower_bits(4);
+        // The top bit of those from 10 on, brought down to the lowest one.
+        let letters = ((nibbles + each(0x80 - 10)) & each(0x80)) >> 7;
+        let digits = nibbles + each(b'0') + letters * (b'a' - b'0' - 10) as u128;
+        digits.swap_bytes().to_le_bytes()
     }
 
     /// Reads the text form: exactly 16 hex digits of either case, no `0x`.
     pub fn from_hex(text: &[u8]) -> Result<Self, KeyError> {
         let digits: &HexKey = text.try_into().map_err(|_| KeyError::Length(text.len()))?;
-        let mut value = 0;
-        for (at, &digit) in digits.iter().enumerate() {
-            let nibble = HEX_VALUES[usize::from(digit)];
-            if nibble > 15 {
-                return Err(KeyError::Digit(at));
-            }
-            value = value << 4 | u64::from(nibble);
+        let (mut nibbles, mut all) = ([0; Self::HEX_BYTES], 0);
+        // Without a way out in between: the compiler makes vectors of it.
+        for (nibble, digit) in nibbles.iter_mut().zip(digits) {
+            *nibble = hex_value(*digit);
+            all |= *nibble;
         }
-        Ok(Self(value))
+        if all > 15 {
+            let bad = nibbles.iter().position(|nibble| *nibble > 15);
+            return Err(KeyError::Digit(bad.unwrap_or_default()));
+        }
+        let nibbles = u128::from_le_bytes(nibbles).swap_bytes();
+        let bytes = (nibbles | nibbles >> 4) & lower_bits(8);
+        let pairs = (bytes | bytes >> 8) & lower_bits(16);
+        let halves = (pairs | pairs >> 16) & lower_bits(32);
+        Ok(Self(((halves | halves >> 32) & 0xffff_ffff_ffff_ffff) as u64))
     }
 }
 
-/// The value of each hex digit; 255 for every other byte.
-const HEX_VALUES: [u8; 256] = {
-    let mut values = [255; 256];
-    let mut nibble = 0;
-    while nibble < 16 {
-        values[b"0123456789abcdef"[nibble as usize] as usize] = nibble;
-        values[b"0123456789ABCDEF"[nibble as usize] as usize] = nibble;
-        nibble += 1;
+/// The value of a hex digit of either case; 255 for every other byte.
+const fn hex_value(digit: u8) -> u8 {
+    let (decimal, letter) = (digit.wrapping_sub(b'0'), (digit | 0x20).wrapping_sub(b'a'));
+    if decimal < 10 {
+        decimal
+    } else if letter < 6 {
+        letter + 10
+    } else {
+        255
     }
-    values
-};
+}
 
-/// The eight bytes of a number, most significant first: the order in which people write digits.
-fn byte_values(value: u64) -> impl Iterator<Item = u8> {
-    value.to_le_bytes().into_iter().rev()
+/// Sixteen such bytes.
+const fn each(byte: u8) -> u128 {
+    u128::from_le_bytes([byte; 16])
+}
+
+/// Of each group of twice as many bits the lower half.
+const fn lower_bits(bits: u32) -> u128 {
+    u128::MAX / ((1 << bits) + 1)
 }
 
 impl From<u64> for Key {
@@ -128,10 +141,12 @@ mod tests {
         assert_eq!(Key::from_hex(b""), Err(KeyError::Length(0)));
         assert_eq!(Key::from_hex(b"00000000000000000"), Err(KeyError::Length(17)));
         assert_eq!(Key::from_hex(b"0x00000000000001"), Err(KeyError::Digit(1)));
-        for byte in 0..=255_u8 {
-            let mut text = *b"0000000000000000";
-            text[15] = byte;
-            assert_eq!(Key::from_hex(&text).is_ok(), byte.is_ascii_hexdigit(), "{byte}");
+        for (byte, at) in (0..=255_u8).flat_map(|byte| (0..16).map(move |at| (byte, at))) {
+            let mut text = *b"fedcba9876543210";
+            text[at] = byte;
+            let number = std::str::from_utf8(&text).ok().filter(|_| byte.is_ascii_hexdigit());
+            let key = number.map(|text| Key(u64::from_str_radix(text, 16).expect("hex digits")));
+            assert_eq!(Key::from_hex(&text), key.ok_or(KeyError::Digit(at)), "{byte} at {at}");
         }
     }
 }

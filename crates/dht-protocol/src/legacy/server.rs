@@ -12,6 +12,8 @@
 //! caller's buffer: a tail within its limit. An array beyond its limit is thrown away while it
 //! arrives. Invariant: the caller never has to hold more than `ARRAY_BYTES_MAX + 8` bytes,
 //! or `MOVING_BYTES_MAX + 8` in a conversation between nodes.
+//!
+//! A request that is there as a whole is read without these steps, to the same end.
 
 use dht_types::{CHANNEL_NAME_BYTES_MAX, ChannelName, Key, KeyError};
 
@@ -101,12 +103,44 @@ enum AfterSkip {
     Close { array_bytes: u64 },
 }
 
-/// A channel's name as far as it is needed: in place if it can be one.
+/// A channel's name.
 #[derive(Debug)]
 struct ChannelField {
-    bytes: [u8; CHANNEL_NAME_BYTES_MAX],
-    /// `None`: it was too long to be a name.
-    len: Option<usize>,
+    /// The last one that was valid. Mostly the next one is the same, and is not checked again.
+    name: String,
+    /// Whether that is the name in this request, which has no valid one otherwise.
+    is_valid: bool,
+}
+
+impl ChannelField {
+    const fn new() -> Self {
+        Self { name: String::new(), is_valid: false }
+    }
+
+    /// Whether this is the last valid name.
+    fn is_same(&self, name: &[u8]) -> bool {
+        name == self.name.as_bytes() && !name.is_empty()
+    }
+
+    /// A name that may not be valid, as text.
+    fn text<'a>(&'a self, name: &'a [u8]) -> Option<&'a str> {
+        if self.is_same(name) { Some(&self.name) } else { std::str::from_utf8(name).ok() }
+    }
+
+    fn receive(&mut self, name: &[u8]) {
+        self.is_valid = true;
+        if !self.is_same(name) {
+            self.replace(name);
+        }
+    }
+
+    #[cold]
+    fn replace(&mut self, name: &[u8]) {
+        match ChannelName::check(name) {
+            Ok(name) => name.clone_into(&mut self.name),
+            Err(_) => self.is_valid = false,
+        }
+    }
 }
 
 /// A step of the state machine: either more to do, or the last part is there.
@@ -125,7 +159,7 @@ impl Server {
             limits,
             stage: Stage::Code,
             command: Command::GetVersion,
-            channel: ChannelField { bytes: [0; CHANNEL_NAME_BYTES_MAX], len: Some(0) },
+            channel: ChannelField::new(),
             key: KeyField::Key(Key(0)),
             takers: TakerList::EMPTY,
         }
@@ -140,7 +174,7 @@ impl Server {
     /// Channel and key of the request at the front of `input`, if it has both and they are there.
     /// Nothing is taken and little is checked: a hint of what [`Server::next`] will tell.
     #[must_use]
-    pub fn record_ahead<'a>(&self, input: &'a [u8]) -> Option<(&'a str, Key)> {
+    pub fn record_ahead<'a>(&'a self, input: &'a [u8]) -> Option<(&'a str, Key)> {
         if !self.is_between_requests() {
             return None;
         }
@@ -151,11 +185,16 @@ impl Server {
         }
         let channel = r.array("channel", CHANNEL_NAME_BYTES_MAX).ok()?;
         let key = r.array("key", Key::HEX_BYTES).ok()?;
-        Some((std::str::from_utf8(channel).ok()?, Key::from_hex(key).ok()?))
+        Some((self.channel.text(channel)?, Key::from_hex(key).ok()?))
     }
 
     /// Takes bytes from the front of `input` up to the end of one request.
     pub fn next<'a, 'i: 'a>(&'a mut self, input: &mut &'i [u8]) -> Parsed<'a> {
+        if self.is_between_requests()
+            && let Some(tail) = self.whole(input)
+        {
+            return self.finish(tail);
+        }
         loop {
             let step = match self.stage {
                 Stage::Code => self.code(input),
@@ -174,6 +213,42 @@ impl Server {
         }
     }
 
+    /// Mostly a request is there as a whole and no part of it is too long: it is taken at once,
+    /// and its tail returned. Of any other nothing is taken.
+    fn whole<'a>(&mut self, input: &mut &'a [u8]) -> Option<Value<'a>> {
+        let mut r = Reader::new(input);
+        let command = Command::from_code(r.u32().ok()?)?;
+        let shape = command.shape();
+        if shape.takers {
+            return None;
+        }
+        let mut array = |max| r.array("argument", max).ok();
+        let channel = if shape.channel { Some(array(CHANNEL_NAME_BYTES_MAX)?) } else { None };
+        let key = if shape.key { Some(array(Key::HEX_BYTES)?) } else { None };
+        let tail = match shape.tail {
+            Some(kind) => array(self.tail_bytes_max(kind))?,
+            None => &[],
+        };
+        *input = r.rest();
+        self.command = command;
+        if let Some(name) = channel {
+            self.channel.receive(name);
+        }
+        if let Some(text) = key {
+            self.key = key_field(text);
+        }
+        Some(Value::Bytes(tail))
+    }
+
+    /// The longest last array of a kind that is kept, in bytes.
+    const fn tail_bytes_max(&self, kind: TailKind) -> usize {
+        match kind {
+            TailKind::Value => self.limits.put_value_bytes_max,
+            TailKind::Array => ARRAY_BYTES_MAX,
+            TailKind::Moving => MOVING_BYTES_MAX,
+        }
+    }
+
     fn code<'a>(&mut self, input: &mut &'a [u8]) -> Step<'a> {
         let Some((code, rest)) = input.split_first_chunk() else { return Step::Incomplete };
         *input = rest;
@@ -182,7 +257,6 @@ impl Server {
             None => Step::Close(CloseReason::UnknownCommand(code)),
             Some(command) => {
                 self.command = command;
-                self.channel.len = Some(0);
                 self.takers = TakerList::EMPTY;
                 Step::Go(if command.shape().takers { Stage::Takers } else { Stage::Channel })
             }
@@ -196,12 +270,11 @@ impl Server {
         match array(input, CHANNEL_NAME_BYTES_MAX) {
             Array::Incomplete => Step::Incomplete,
             Array::Kept(name) => {
-                self.channel.bytes[..name.len()].copy_from_slice(name);
-                self.channel.len = Some(name.len());
+                self.channel.receive(name);
                 Step::Go(Stage::Key)
             }
             Array::Skip(len) => {
-                self.channel.len = None;
+                self.channel.is_valid = false;
                 Step::Go(skip_array(len, AfterSkip::Key))
             }
         }
@@ -214,7 +287,7 @@ impl Server {
         match array(input, Key::HEX_BYTES) {
             Array::Incomplete => Step::Incomplete,
             Array::Kept(text) => {
-                self.key = Key::from_hex(text).map_or_else(KeyField::Malformed, KeyField::Key);
+                self.key = key_field(text);
                 Step::Go(Stage::Tail)
             }
             Array::Skip(len) => {
@@ -226,13 +299,10 @@ impl Server {
     }
 
     fn tail<'a>(&self, input: &mut &'a [u8]) -> Step<'a> {
-        let (max, kind) = match self.command.shape().tail {
-            None => return Step::Finish(Value::Bytes(&[])),
-            Some(kind @ TailKind::Value) => (self.limits.put_value_bytes_max, kind),
-            Some(kind @ TailKind::Array) => (ARRAY_BYTES_MAX, kind),
-            Some(kind @ TailKind::Moving) => (MOVING_BYTES_MAX, kind),
+        let Some(kind) = self.command.shape().tail else {
+            return Step::Finish(Value::Bytes(&[]));
         };
-        match (array(input, max), kind) {
+        match (array(input, self.tail_bytes_max(kind)), kind) {
             (Array::Incomplete, _) => Step::Incomplete,
             (Array::Kept(bytes), _) => Step::Finish(Value::Bytes(bytes)),
             (Array::Skip(len), TailKind::Value) => {
@@ -257,17 +327,20 @@ impl Server {
         self.stage = Stage::Code;
         let mut args = Args { channel: "", key: self.key, tail, takers: &self.takers };
         if self.command.shape().channel {
-            let name = self.channel.len.map(|len| ChannelName::check(&self.channel.bytes[..len]));
-            match name {
-                Some(Ok(name)) => args.channel = name,
-                _ => return Parsed::Refused(self.command, Status::BadChannelName),
+            if !self.channel.is_valid {
+                return Parsed::Refused(self.command, Status::BadChannelName);
             }
+            args.channel = &self.channel.name;
         }
         match Request::from_args(self.command, args) {
             Ok(request) => Parsed::Request(request),
             Err(reason) => Parsed::Close(reason),
         }
     }
+}
+
+fn key_field(text: &[u8]) -> KeyField {
+    Key::from_hex(text).map_or_else(KeyField::Malformed, KeyField::Key)
 }
 
 enum Array<'a> {

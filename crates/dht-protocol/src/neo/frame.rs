@@ -94,15 +94,15 @@ impl Header {
         if parity(kind, len) != parity_byte {
             return Err(FrameError::Parity);
         }
-        let (kind, min, max) = match kind {
-            1 => (FrameKind::Request, REQUEST_BODY_BYTES_MIN, body_bytes_max),
-            2 => (FrameKind::Authentication, 0, AUTH_BODY_BYTES_MAX),
-            _ => return Err(FrameError::Kind(kind)),
-        };
-        match usize::try_from(len) {
+        let within = |kind, min, max| match usize::try_from(len) {
             Ok(body_bytes) if body_bytes < min => Err(FrameError::TooShort(len)),
             Ok(body_bytes) if body_bytes <= max => Ok(Some(Self { kind, body_bytes })),
             _ => Err(FrameError::TooLong { len, max }),
+        };
+        match kind {
+            1 => within(FrameKind::Request, REQUEST_BODY_BYTES_MIN, body_bytes_max),
+            2 => within(FrameKind::Authentication, 0, AUTH_BODY_BYTES_MAX),
+            _ => Err(FrameError::Kind(kind)),
         }
     }
 
@@ -158,19 +158,50 @@ pub fn write_message(out: &mut Vec<u8>, id: RequestId, payload: impl FnOnce(&mut
     });
 }
 
-/// Appends a message of a request whose payload is one byte: most that a node sends are such.
-pub fn write_byte(out: &mut Vec<u8>, id: RequestId, byte: u8) {
+/// Bytes of a message whose payload is one byte.
+const BYTE_MESSAGE_BYTES: usize = HEADER_BYTES + RequestId::BYTES + 1;
+
+/// Such a message, but for id and byte.
+const BYTE_MESSAGE: [u8; BYTE_MESSAGE_BYTES] = {
     const LEN: u8 = 9;
     const KIND: u8 = FrameKind::Request as u8;
     const { assert!(LEN as usize == RequestId::BYTES + 1) };
-    // Copied as a constant and then patched: nothing waits for bytes that were just stored.
-    const BLANK: [u8; HEADER_BYTES + LEN as usize] =
-        [KIND, LEN, 0, 0, 0, 0, 0, 0, 0, KIND ^ LEN, 0, 0, 0, 0, 0, 0, 0, 0, 0];
-    let start = out.len();
-    out.extend_from_slice(&BLANK);
-    let body = &mut out[start + HEADER_BYTES..];
-    body[..RequestId::BYTES].copy_from_slice(&id.get().to_le_bytes());
-    body[RequestId::BYTES] = byte;
+    [KIND, LEN, 0, 0, 0, 0, 0, 0, 0, KIND ^ LEN, 0, 0, 0, 0, 0, 0, 0, 0, 0]
+};
+
+/// Appends a message of a request whose payload is one byte: most that a node sends are such.
+pub fn write_byte(out: &mut Vec<u8>, id: RequestId, byte: u8) {
+    let message = append(out, &BYTE_MESSAGE);
+    message[HEADER_BYTES..][..RequestId::BYTES].copy_from_slice(&id.get().to_le_bytes());
+    message[BYTE_MESSAGE_BYTES - 1] = byte;
+}
+
+/// Appends a message whose payload is one byte, and one whose payload is an array.
+pub fn write_byte_and_array(out: &mut Vec<u8>, id: RequestId, byte: u8, array: &[u8]) {
+    const HEAD_BYTES: usize = HEADER_BYTES + RequestId::BYTES + 8;
+    const BLANK: [u8; BYTE_MESSAGE_BYTES + HEAD_BYTES] = {
+        let mut blank = [0; BYTE_MESSAGE_BYTES + HEAD_BYTES];
+        let (first, _) = blank.split_at_mut(BYTE_MESSAGE_BYTES);
+        first.copy_from_slice(&BYTE_MESSAGE);
+        blank[BYTE_MESSAGE_BYTES] = FrameKind::Request as u8;
+        blank
+    };
+    let (id_bytes, len) = (id.get().to_le_bytes(), array.len() as u64);
+    let body_bytes = (HEAD_BYTES - HEADER_BYTES) as u64 + len;
+    let (first, second) = append(out, &BLANK).split_at_mut(BYTE_MESSAGE_BYTES);
+    first[HEADER_BYTES..][..RequestId::BYTES].copy_from_slice(&id_bytes);
+    first[BYTE_MESSAGE_BYTES - 1] = byte;
+    second[1..9].copy_from_slice(&body_bytes.to_le_bytes());
+    second[9] = parity(FrameKind::Request as u8, body_bytes);
+    second[10..18].copy_from_slice(&id_bytes);
+    second[18..].copy_from_slice(&len.to_le_bytes());
+    out.extend_from_slice(array);
+}
+
+/// Appends a constant, to be patched in place: nothing waits for bytes that were just stored.
+fn append<'a, const N: usize>(out: &'a mut Vec<u8>, bytes: &[u8; N]) -> &'a mut [u8; N] {
+    out.extend_from_slice(bytes);
+    out.last_chunk_mut().expect("just appended")
 }
 
 #[cfg(test)]
@@ -213,6 +244,18 @@ mod tests {
             let (mut short, mut long) = (Vec::new(), Vec::new());
             write_byte(&mut short, id(request), byte);
             write_message(&mut long, id(request), |w| w.u8(byte));
+            assert_eq!(short, long);
+        }
+    }
+
+    #[test]
+    fn a_byte_and_an_array_are_framed_like_any_payloads() {
+        for array in [&[][..], b"abc", &[7; 300], &[1; 70_000]] {
+            let (mut short, mut long) = (Vec::new(), Vec::new());
+            let request = id(0x0102_0304_0506_0708);
+            write_byte_and_array(&mut short, request, 2, array);
+            write_message(&mut long, request, |w| w.u8(2));
+            write_message(&mut long, request, |w| w.array(array));
             assert_eq!(short, long);
         }
     }

@@ -38,6 +38,15 @@ macro_rules! requests {
                 }
             }
 
+            /// Its place in [`Self::ALL`].
+            #[must_use]
+            pub const fn index(self) -> usize {
+                enum Index {
+                    $($name,)*
+                }
+                match self { $(Self::$name => Index::$name as usize,)* }
+            }
+
             /// The request's name as the stats and logs spell it.
             #[must_use]
             pub const fn name(self) -> &'static str {
@@ -224,6 +233,8 @@ pub(crate) mod tests {
 
     #[test]
     fn commands_are_those_of_the_table_in_order() {
+        let mut commands = Command::ALL.iter().enumerate();
+        assert!(commands.all(|(at, command)| command.index() == at));
         let codes: Vec<u32> = Command::ALL.iter().map(|command| *command as u32).collect();
         assert_eq!(
             codes,

@@ -37,6 +37,7 @@ statuses! {
 impl<'a> Arguments<'a> for Exists<'a> {
     const ERROR_STATUS: Option<u8> = Some(ExistsReply::Error.code());
 
+    #[inline(always)]
     fn decode(r: &mut Reader<'a>) -> Result<Self, ArgumentsError> {
         let (channel, key) = channel_and_key(r)?;
         Ok(Self { channel: ChannelName::check(channel)?, key })

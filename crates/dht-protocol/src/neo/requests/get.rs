@@ -11,7 +11,7 @@ use super::{
     Arguments, ArgumentsError, DecodeError, Payload, Reader, Writer, array, channel_and_key,
     encode_channel_and_key, message_end, statuses,
 };
-use crate::neo::RequestId;
+use crate::neo::{RequestId, frame};
 
 /// Source: spec `protocol-neo` 10.2. Answered by a [`GetReply`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,14 +55,14 @@ pub struct GotValue<'a>(pub &'a [u8]);
 
 impl GetReply<'_> {
     /// Appends the one or two messages.
+    #[inline]
     pub fn write(&self, id: RequestId, out: &mut Vec<u8>) {
         match self {
             Self::NoRecord => GetStatus::NoRecord.write(id, out),
             Self::WrongNode => GetStatus::WrongNode.write(id, out),
             Self::Error => GetStatus::Error.write(id, out),
             Self::Got(value) => {
-                GetStatus::Got.write(id, out);
-                GotValue(value).write(id, out);
+                frame::write_byte_and_array(out, id, GetStatus::Got.code(), value);
             }
         }
     }
@@ -84,6 +84,7 @@ impl<'a> Payload<'a> for GotValue<'a> {
 impl<'a> Arguments<'a> for Get<'a> {
     const ERROR_STATUS: Option<u8> = Some(GetStatus::Error.code());
 
+    #[inline(always)]
     fn decode(r: &mut Reader<'a>) -> Result<Self, ArgumentsError> {
         let (channel, key) = channel_and_key(r)?;
         Ok(Self { channel: ChannelName::check(channel)?, key })

@@ -34,12 +34,22 @@ macro_rules! requests {
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
             /// The command of a code, if there is one.
+            #[inline(always)]
             #[must_use]
             pub const fn from_code(code: u8) -> Option<Self> {
                 match code {
                     $($code => Some(Self::$name),)*
                     _ => None,
                 }
+            }
+
+            /// Its place in [`Self::ALL`].
+            #[must_use]
+            pub const fn index(self) -> usize {
+                enum Index {
+                    $($name,)*
+                }
+                match self { $(Self::$name => Index::$name as usize,)* }
             }
 
             /// The one version that is spoken.
@@ -80,7 +90,9 @@ macro_rules! requests {
                 }
             }
 
-            /// Reads the arguments of a request, to the end of the message.
+            /// Reads the arguments of a request, to the end of the message. Inline, as are those of
+            /// the single requests: it took a fifth of the time to hand the result on.
+            #[inline(always)]
             pub fn decode(command: Command, r: &mut Reader<'a>) -> Result<Self, ArgumentsError> {
                 match command { $(Command::$name => $name::decode(r).map(Self::$name),)* }
             }
@@ -219,6 +231,8 @@ pub(crate) mod tests {
 
     #[test]
     fn commands_are_those_of_the_table_in_order() {
+        let mut commands = Command::ALL.iter().enumerate();
+        assert!(commands.all(|(at, command)| command.index() == at));
         let codes: Vec<u8> = Command::ALL.iter().map(|command| *command as u8).collect();
         assert_eq!(codes, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 211]);
         for code in 0..=255 {

@@ -38,6 +38,7 @@ statuses! {
 impl<'a> Arguments<'a> for Put<'a> {
     const ERROR_STATUS: Option<u8> = Some(PutReply::Error.code());
 
+    #[inline(always)]
     fn decode(r: &mut Reader<'a>) -> Result<Self, ArgumentsError> {
         let (channel, key) = channel_and_key(r)?;
         let value = array(r, "value")?;
