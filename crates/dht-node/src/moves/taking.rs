@@ -305,8 +305,8 @@ impl Job {
 }
 
 /// Makes the part ours in the turn after that in which it was asked for. Then what came with the
-/// question is in the log: as soon as the part is ours another worker may serve it, and a crash must
-/// not find records of it lost.
+/// question is in the log: as soon as the part is ours another worker may serve it, and a crash
+/// must not find records of it lost.
 pub(crate) struct ClaimStream {
     token: MoveToken,
     is_logged: bool,

@@ -126,7 +126,7 @@ fn put(cx: &mut Context, puts: &NeoPuts<'_>, out: &mut Vec<u8>) -> usize {
 fn executed<'a>(
     cx: &mut Context,
     command: Command,
-    records: impl ExactSizeIterator<Item = (&'a str, Key)> + Clone,
+    mut records: impl ExactSizeIterator<Item = (&'a str, Key)> + Clone,
     began: Instant,
 ) {
     for (channel, key) in records.clone() {
@@ -135,7 +135,7 @@ fn executed<'a>(
         cx.timing.end(Kind::Neo(command), since);
     }
     let count = records.len();
-    if let record @ Some(_) = records.clone().next() {
+    if let record @ Some(_) = records.next() {
         let now = (cx.clock)();
         Run { command, record, count, began }.count(cx, now);
     }
