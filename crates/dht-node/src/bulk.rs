@@ -1,16 +1,26 @@
 //! Storing many records of a channel at once.
 //!
 //! ```text
-//! records --by_shard--> runs of one shard --Channel::put_many_numbered--> numbers --> the log
+//! from a node:   records --by_shard--> runs of one shard --Channel::put_many_numbered--.
+//! from clients:  Puts that came together ----------------Channel::put_together---------+
+//!                                                               numbers --> the log <--'
 //! ```
 //!
 //! The records of a run are put under one lock and their cache misses overlap: it takes less than
-//! half the time of putting them one by one.
+//! half the time of putting them one by one. Those that came together are of many shards: up to 16
+//! are put under one set of locks.
 
-use dht_storage::{Channel, Sequence};
+use arrayvec::ArrayVec;
+use dht_storage::{Channel, Sequence, Usage};
 use dht_types::Key;
 
 use crate::context::{ChangeError, Context, PUT_TRIES_MAX, WriteError, change_error};
+use crate::durability::{Journal, NotLogged};
+use crate::session::BATCH_REQUESTS;
+
+/// Values that are stored under one set of locks have at most so many bytes: more would be a long
+/// time to hold them, beside which taking each by itself is nothing.
+const TOGETHER_BYTES_MAX: usize = 64 * 1024;
 
 impl Context {
     /// Stores records that come from another node, and counts them. Nobody who listens is told. On
@@ -34,23 +44,66 @@ impl Context {
     /// The same, sorted, into one channel; and logs that.
     fn put_all(&mut self, channel: &Channel, records: &[(Key, &[u8])]) -> Result<(), ChangeError> {
         let mut unlogged = Sequence::default();
-        let sequence = match &mut self.journal {
-            None => &mut unlogged,
-            Some(journal) => {
-                journal.admits(channel).map_err(|error| ChangeError::Failed(error.into()))?;
-                journal.sequence()
-            }
-        };
+        let sequence = clock(&mut self.journal, channel, &mut unlogged)
+            .map_err(|error| ChangeError::Failed(error.into()))?;
         let mut numbers = Vec::with_capacity(records.len());
         let result = channel.put_many_numbered(records.iter().copied(), sequence, &mut numbers);
-        for (&(key, value), &number) in records.iter().zip(&numbers) {
-            self.counters.actions.written.record(value.len());
-            if let Some(journal) = &mut self.journal {
+        self.have_put(channel, &records[..numbers.len()], &numbers);
+        result.map_err(change_error)
+    }
+
+    /// Stores records that clients have put, as so many calls of [`Context::put`] would, and
+    /// returns how many, from the first on. The next one must be put by itself: it may be too much,
+    /// or there is no such channel, or it fails.
+    pub(crate) fn put_together(&mut self, channel: &str, records: &[(Key, &[u8])]) -> usize {
+        let Some(channel) = self.channel(channel) else { return 0 };
+        let mut bytes = 0;
+        let fits = records.iter().take_while(|(_, value)| {
+            bytes += value.len();
+            bytes <= TOGETHER_BYTES_MAX
+        });
+        let records = &records[..fits.count()];
+        // If all of them together do not exceed it, none does behind those before it.
+        let usage = usage_of(records);
+        if self.exceeds_limit(self.shared.settings.bytes(0, usage)) {
+            return 0;
+        }
+        let mut unlogged = Sequence::default();
+        let Ok(sequence) = clock(&mut self.journal, &channel, &mut unlogged) else { return 0 };
+        let mut numbers = ArrayVec::<Sequence, BATCH_REQUESTS>::new();
+        let number = |number| numbers.push(number);
+        // What keeps one from being stored is told when it is put by itself.
+        let _ = channel.put_together(records, sequence, number);
+        self.have_put(&channel, &records[..numbers.len()], &numbers);
+        numbers.len()
+    }
+
+    /// These records are stored, with these numbers: counts and logs them.
+    fn have_put(&mut self, channel: &Channel, records: &[(Key, &[u8])], numbers: &[Sequence]) {
+        let Usage { records: count, value_bytes } = usage_of(records);
+        self.counters.actions.written.add(count, value_bytes);
+        if let Some(journal) = &mut self.journal {
+            for (&(key, value), &number) in records.iter().zip(numbers) {
                 journal.record_numbered(channel, key, Some(value), number);
             }
         }
-        result.map_err(change_error)
     }
+}
+
+fn usage_of(records: &[(Key, &[u8])]) -> Usage {
+    let value_bytes = records.iter().map(|(_, value)| value.len() as u64).sum();
+    Usage { records: records.len() as u64, value_bytes }
+}
+
+/// The clock by which changes of a channel are numbered, if they may be made.
+fn clock<'s>(
+    journal: &'s mut Option<Journal>,
+    channel: &Channel,
+    unlogged: &'s mut Sequence,
+) -> Result<&'s mut Sequence, NotLogged> {
+    let Some(journal) = journal else { return Ok(unlogged) };
+    journal.admits(channel)?;
+    Ok(journal.sequence())
 }
 
 /// The same records, those of a shard side by side and in their order: each run of them is put

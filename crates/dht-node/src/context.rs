@@ -326,8 +326,8 @@ impl Context {
         Err(WriteError::NoChannel)
     }
 
-    /// Changes a record, and logs that. Every change of a record goes through here or
-    /// [`Context::put_many`]; see [`Channel::update`] for `decide`.
+    /// Changes a record, and logs that. Every change of a record goes through here,
+    /// [`Context::put_many`] or [`Context::put_together`]; see [`Channel::update`] for `decide`.
     #[inline]
     pub(crate) fn change<'v, R>(
         &mut self,
@@ -359,9 +359,9 @@ impl Context {
     }
 
     /// Whether `more` bytes of value would exceed the node's limit.
-    pub(crate) fn exceeds_limit(&self, more: usize) -> bool {
+    pub(crate) fn exceeds_limit(&self, more: u64) -> bool {
         let limit = self.shared.settings.bytes_max;
-        limit > 0 && self.shared.bytes() + more as u64 > limit
+        limit > 0 && self.shared.bytes() + more > limit
     }
 }
 

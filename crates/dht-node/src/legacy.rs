@@ -45,6 +45,7 @@ impl LegacySession {
                 stream: Stream::GetAll(_)
                     | Stream::Redistribute(_)
                     | Stream::Purge(_)
+                    | Stream::Claim(_)
                     | Stream::Count(_),
                 ..
             })
@@ -147,6 +148,7 @@ impl LegacySession {
             Stream::Count(stream) => stream.step(cx, out),
             Stream::Move(stream) => stream.step(peer_speaks, out),
             Stream::Purge(stream) => stream.step(cx, out),
+            Stream::Claim(stream) => stream.step(cx, out),
         };
         if step == Step::Done {
             cx.counters.legacy(*command).end();

@@ -135,9 +135,11 @@ impl Node {
         let store = Store::new(StoreOptions { shard_bits: shard_bits(workers), seed: random() });
         let dumps = Dumps::new(Duration::from_secs(config.dumps.deadline_s.into()));
         let data_dir = lock_data_dir(&config.server.data_dir)?;
-        let moves = moves::Journal::read(&config.server.data_dir)?;
+        let mut moves = moves::Journal::read(&config.server.data_dir)?;
+        moves.end_taking(config.server.hash_range);
         let keeper = load(config, &moves, accept_damaged, &store, &dumps, clocks)?;
-        let pending = moves.pending.clone();
+        let (pending, leftovers) =
+            (moves.pending.clone(), moves.leftovers(config.server.hash_range));
         let ranges = Ranges::new(
             config.server.hash_range,
             moves.foreign.clone(),
@@ -169,8 +171,9 @@ impl Node {
         let workers = workers.collect::<Result<Vec<_>, _>>()?;
         let mailboxes = workers.iter().map(|worker: &RunningWorker| Arc::clone(&worker.mailbox));
         shared.ranges.set_workers(mailboxes.collect());
-        if let (Some(pending), Some(turn)) = (pending, Moves::take_turn(&shared)) {
-            moves::resolve(turn, pending).map_err(StartError::Mover)?;
+        let has_to_move = pending.is_some() || !leftovers.is_empty();
+        if let Some(turn) = has_to_move.then(|| Moves::take_turn(&shared)).flatten() {
+            moves::resolve(turn, pending, leftovers).map_err(StartError::Mover)?;
         }
         let direct_io = !config.options_memory.disable_direct_io;
         let mut node =

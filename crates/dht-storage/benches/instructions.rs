@@ -4,7 +4,7 @@
 
 use std::{hint::black_box, ops::ControlFlow, sync::Arc};
 
-use dht_storage::{Channel, Cursor, Notify, Store, StoreOptions};
+use dht_storage::{Channel, Cursor, Notify, Sequence, Store, StoreOptions};
 use dht_testkit::{
     Rng,
     instructions::{Case, run},
@@ -25,6 +25,8 @@ fn main() {
         Case { name: "storage-put-new", prepare: |count| each(count, RECORDS, put) },
         Case { name: "storage-put-over", prepare: |count| each(count, 0, put) },
         Case { name: "storage-put-over-other-length", prepare: |count| each(count, 0, put_other) },
+        Case { name: "storage-put-together-16", prepare: |count| put_together(count, 16) },
+        Case { name: "storage-put-together-64", prepare: |count| put_together(count, 64) },
         Case { name: "storage-remove", prepare: |count| each(count, 0, remove) },
         Case { name: "storage-scan", prepare: scan },
     ]);
@@ -79,6 +81,18 @@ fn get_many(count: u64, batch: usize) -> Box<dyn FnMut()> {
     Box::new(move || {
         for keys in keys.chunks(batch) {
             channel.get_many(keys, |_, value| _ = black_box(value.map(ends)));
+        }
+    })
+}
+
+fn put_together(count: u64, batch: usize) -> Box<dyn FnMut()> {
+    let (channel, keys) = (open(), keys(0, count));
+    let records: Vec<_> = keys.into_iter().map(|key| (key, &VALUE[..VALUE_BYTES])).collect();
+    let mut sequence = Sequence::default();
+    Box::new(move || {
+        for records in records.chunks(batch) {
+            let put = channel.put_together(records, &mut sequence, |number| _ = black_box(number));
+            put.expect("there is memory");
         }
     })
 }

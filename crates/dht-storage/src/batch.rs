@@ -4,16 +4,16 @@
 //! 1  lock the shards of up to 16 keys, each once
 //! 2  for each key: directory, segment        fetch the index line ahead
 //! 3  for each key: tag in the index line     fetch the record ahead
-//! 4  for each key: the record
-//! 5  release the locks; what could not be locked at once is looked up one by one
+//! 4  for each key: the record, which is read or put
+//! 5  release the locks; if not all could be had at once, what they are for is done one by one
 //! ```
 //!
 //! A single look-up waits for two misses, one after the other; here sixteen wait together. All
 //! locks are taken with `try_lock`: whoever holds one never waits for another, so nothing can
 //! deadlock, in whatever order they are taken.
 //!
-//! Records that are put come in runs of one shard, so one lock does: index lines are fetched ahead,
-//! then the records are put one after another.
+//! Records that are loaded come in runs of one shard, so one lock does: index lines are fetched
+//! ahead, then the records are put one after another.
 #![expect(clippy::cast_possible_truncation, reason = "a batch and its shards are few")]
 
 use std::sync::MutexGuard;
@@ -30,9 +30,9 @@ use crate::{
     usage::Usage,
 };
 
-/// Keys that are looked up together: about as many misses as a processor keeps in flight, few
-/// enough that their lines stay in its first cache, and that the locks are held for a microsecond
-/// or two.
+/// Keys that are looked up or put together: about as many misses as a processor keeps in flight,
+/// few enough that their lines stay in its first cache, and that the locks are held for a
+/// microsecond or two.
 pub(crate) const BATCH: usize = 16;
 
 /// Most cache lines that are fetched ahead of one record.
@@ -95,6 +95,36 @@ pub(crate) fn get(
             f(at, None);
         }
     }
+}
+
+/// Puts up to [`BATCH`] records of a channel in their order, and calls `done` for each behind it,
+/// under all of their locks: it must be short and must not use the store. On an error those before
+/// the one that failed are there. False: somebody else has one of the locks, and nothing is done.
+pub(crate) fn put(
+    shards: &Shards,
+    channel: &Channel,
+    records: &[(Key, &[u8])],
+    mut done: impl FnMut(&mut Shard, Place),
+) -> Result<bool, PutError> {
+    let keys: ArrayVec<_, BATCH> = records.iter().map(|&(key, _)| (channel, key)).collect();
+    let mut locks = Locks::take(shards, &keys);
+    locks.look_up(&keys, &mut ArrayVec::new());
+    if !locks.are_complete() {
+        return Ok(false);
+    }
+    if channel.is_removed() {
+        return Err(PutError::Closed);
+    }
+    for (&(_, value), &(place, guard)) in records.iter().zip(&locks.keys) {
+        let shard = &mut *locks.guards[usize::from(guard)];
+        let result = shard.update(channel.id(), place, |_| Change::Put(value, ()));
+        if result.is_ok() {
+            done(shard, place);
+        }
+        shards.after_write(place.shard, shard);
+        result?;
+    }
+    Ok(true)
 }
 
 /// Puts records of a channel in their order, in runs of up to [`BATCH`] neighbours in one shard.

@@ -208,11 +208,45 @@ impl Channel {
         let result = batch::put_many(&self.shards, self, records, |shard, place| {
             shard.number(sequence);
             numbers.push(*sequence);
-            let event = Event::Put(self.shards.mixer.key(place));
-            wakes.add(self.listeners.tell(event, true));
+            wakes.add(self.tell_put(place, Notify::No));
         });
         wakes.wake();
         result
+    }
+
+    /// Puts records as so many calls of [`Channel::update_numbered`] would, telling subscribers;
+    /// but the locks of up to 16 are taken once, if they are free, and cache misses overlap. Calls
+    /// `numbered` for each with its number, under the locks: it must be short and must not use the
+    /// store. On an error those before the one that failed are there.
+    pub fn put_together(
+        &self,
+        records: &[(Key, &[u8])],
+        sequence: &mut Sequence,
+        mut numbered: impl FnMut(Sequence),
+    ) -> Result<(), PutError> {
+        for records in records.chunks(BATCH) {
+            let mut wakes = Wakes::default();
+            let result = batch::put(&self.shards, self, records, |shard, place| {
+                shard.number(sequence);
+                numbered(*sequence);
+                wakes.add(self.tell_put(place, Notify::Always));
+            });
+            wakes.wake();
+            if !result? {
+                for &(key, value) in records {
+                    let put = |_: Option<&[u8]>| Change::Put(value, ());
+                    self.update_numbered(key, Notify::Always, sequence, put)?;
+                    numbered(*sequence);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells of a record that was put, under its shard's lock.
+    fn tell_put(&self, place: Place, notify: Notify) -> Wakes {
+        let event = Event::Put(self.shards.mixer.key(place));
+        self.listeners.tell(event, notify == Notify::No)
     }
 
     /// Removes a record; whether it existed.

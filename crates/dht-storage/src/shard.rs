@@ -7,7 +7,8 @@
 //!                    '- dying    tables of removed channels, taken apart a few records at a time
 //! ```
 //!
-//! A lock is held for one record operation or one scan step of at most [`CHUNK_RECORDS`] records.
+//! A lock is held for one record operation, a [batch](crate::batch) of them, or one scan step of at
+//! most [`CHUNK_RECORDS`] records.
 
 use std::{
     ops::ControlFlow,
@@ -124,15 +125,21 @@ impl Shards {
     pub(crate) fn write<R>(&self, shard: usize, f: impl FnOnce(&mut Shard) -> R) -> R {
         let mut guard = self.lock(shard);
         let result = f(&mut guard);
-        if guard.evacuation.is_none() && guard.heap.start_evacuation() {
-            guard.evacuation = Some((0, 0));
-            self.note_garbage(shard, true);
-        }
-        if guard.has_garbage() {
-            self.reclaim_in(shard, &mut guard, RECLAIMED_PER_WRITE);
-        }
-        self.cells[shard].publish(guard.usage);
+        self.after_write(shard, &mut guard);
         result
+    }
+
+    /// Behind every write, still under its lock: gives some memory back, and tells of the usage.
+    #[inline(always)]
+    pub(crate) fn after_write(&self, number: usize, shard: &mut Shard) {
+        if shard.evacuation.is_none() && shard.heap.start_evacuation() {
+            shard.evacuation = Some((0, 0));
+            self.note_garbage(number, true);
+        }
+        if shard.has_garbage() {
+            self.reclaim_in(number, shard, RECLAIMED_PER_WRITE);
+        }
+        self.cells[number].publish(shard.usage);
     }
 
     /// Takes a removed channel's table out of a shard; its memory is reclaimed later.
@@ -179,6 +186,8 @@ impl Shards {
         self.cells.iter().map(Cell::usage).fold(Usage::default(), std::ops::Add::add)
     }
 
+    /// Apart, so that writes with nothing to reclaim are short.
+    #[inline(never)]
     fn reclaim_in(&self, number: usize, shard: &mut Shard, budget: usize) {
         match shard.dying.last_mut() {
             Some(Dying { table, position }) => {
@@ -347,7 +356,9 @@ impl Shard {
             None => table.insert(heap, place.tag, place.low, value),
         };
         self.usage = self.usage + table.usage() - before;
-        self.drop_if_empty(channel);
+        if result.is_err() {
+            self.drop_if_empty(channel);
+        }
         Ok(result?)
     }
 

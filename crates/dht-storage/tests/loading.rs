@@ -1,15 +1,16 @@
-//! Many records at a time, and a dump that is loaded: it is in the scan order of another store.
+//! Many records put at a time, and a dump that is loaded: it is in the scan order of another store.
 
 // These files are tests from end to end; clippy knows only functions with `#[test]` as such.
 #![allow(clippy::unwrap_used)]
 
 use std::collections::{BTreeMap, HashSet};
 use std::ops::ControlFlow;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Barrier};
+use std::thread;
 
 use dht_storage::{
-    Channel, Cursor, Event, Interest, Notify, PutError, Sequence, Store, StoreOptions,
+    Channel, Cursor, Event, Interest, Notify, PutError, Sequence, Store, StoreOptions, Usage,
 };
 use dht_testkit::{Rng, for_seeds};
 use dht_types::Key;
@@ -132,4 +133,87 @@ fn records_that_are_put_together_are_those_that_are_put_one_by_one() {
         let put = channel.put_many_numbered([(Key(1), &b""[..])], &mut sequence, &mut numbers);
         assert_eq!((put, numbers.len()), (Err(PutError::Closed), 0));
     });
+}
+
+/// The order, the events, the numbers and the records of single puts; and keys that come again.
+#[test]
+fn puts_that_came_together_are_puts_one_after_the_other() {
+    for_seeds(50, |rng| {
+        let shard_bits = *rng.pick(&[0, 2, 6]);
+        let store = Store::new(StoreOptions { shard_bits, seed: rng.next() });
+        let channel = store.channel_or_create(&"ch".parse().unwrap()).unwrap();
+        let wakes = Arc::new(AtomicUsize::new(0));
+        let (counted, reader) = (Arc::clone(&wakes), Arc::clone(&channel));
+        // No lock is held: it may look any record up.
+        let wake = move || {
+            (0..100).for_each(|key| _ = reader.contains(Key(key)));
+            counted.fetch_add(1, SeqCst);
+        };
+        let puts = channel.subscribe(Interest::Puts, 1000, Box::new(wake));
+        let (mut model, mut sequence) = (BTreeMap::new(), Sequence::default());
+        for round in 1..20 {
+            let records: Vec<(Key, Vec<u8>)> =
+                (0..1 + rng.below(80)).map(|_| (Key(rng.below(100)), rng.bytes(0..300))).collect();
+            let together: Vec<(Key, &[u8])> =
+                records.iter().map(|(key, value)| (*key, &value[..])).collect();
+            let mut numbers = vec![sequence];
+            let number = |number| numbers.push(number);
+            channel.put_together(&together, &mut sequence, number).unwrap();
+            assert!(numbers.is_sorted_by(|before, number| before < number), "{numbers:?}");
+            assert_eq!((numbers.len(), numbers.last()), (records.len() + 1, Some(&sequence)));
+            let mut events = Vec::new();
+            puts.drain(&mut events);
+            assert!(events.into_iter().eq(records.iter().map(|(key, _)| Event::Put(*key))));
+            assert_eq!(wakes.load(SeqCst), round, "woken by the first");
+            model.extend(records);
+            let key = Key(rng.below(100));
+            assert_eq!(channel.remove(key, Notify::No), model.remove(&key).is_some());
+        }
+        assert!(
+            (0..100)
+                .map(Key)
+                .all(|key| channel.get(key, <[u8]>::to_vec).as_ref() == model.get(&key))
+        );
+        let value_bytes = model.values().map(|value| value.len() as u64).sum();
+        assert_eq!(store.usage(), Usage { records: model.len() as u64, value_bytes });
+        assert_eq!(store.usage(), channel.usage());
+
+        store.remove_channel("ch");
+        let closed = channel.put_together(&[(Key(1), b"value")], &mut sequence, |_| panic!("none"));
+        assert_eq!((closed, store.usage()), (Err(PutError::Closed), Usage::default()));
+    });
+}
+
+/// Who finds a lock taken waits for it with no other in its hands.
+#[test]
+fn puts_wait_for_no_lock_while_they_hold_one() {
+    let (_store, channel) = store(1);
+    let other = |key: &Key| channel.shard_of(*key) != channel.shard_of(Key(0));
+    let first = (1..).map(Key).find(other).unwrap();
+    channel.put(Key(0), b"old", Notify::No).unwrap();
+    let (is_held, goes_on) = (Barrier::new(2), Barrier::new(2));
+    let mut numbers = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            channel.get(Key(0), |_| {
+                is_held.wait();
+                goes_on.wait();
+            })
+        });
+        is_held.wait();
+        let puts = scope.spawn(|| {
+            let records = [(first, &b"first"[..]), (Key(0), b"second"), (first, b"third")];
+            let number = |number| numbers.push(number);
+            channel.put_together(&records, &mut Sequence::default(), number)
+        });
+        while channel.get(first, <[u8]>::to_vec).is_none() {
+            thread::yield_now();
+        }
+        assert_eq!(channel.get(first, <[u8]>::to_vec).as_deref(), Some(&b"first"[..]));
+        goes_on.wait();
+        puts.join().unwrap().unwrap();
+    });
+    assert!(numbers.len() == 3 && numbers.is_sorted_by(|before, number| before < number));
+    assert_eq!(channel.get(first, <[u8]>::to_vec).as_deref(), Some(&b"third"[..]));
+    assert_eq!(channel.get(Key(0), <[u8]>::to_vec).as_deref(), Some(&b"second"[..]));
 }

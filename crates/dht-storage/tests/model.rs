@@ -6,8 +6,8 @@ use std::{
 };
 
 use dht_storage::{
-    Change, Channel, Cursor, ENTRIES_MOVED_MAX, Notify, PutError, PutOutcome, Store, StoreOptions,
-    Usage,
+    Change, Channel, Cursor, ENTRIES_MOVED_MAX, Notify, PutError, PutOutcome, Sequence, Store,
+    StoreOptions, Usage,
 };
 use dht_testkit::{Rng, for_seeds};
 use dht_types::{ChannelName, Key};
@@ -262,15 +262,25 @@ fn a_removed_channel_is_gone_at_once_and_its_memory_soon() {
 
 #[test]
 fn writes_reclaim_a_removed_channel_on_the_way() {
-    let store = Store::new(StoreOptions { shard_bits: 0, seed: 1 });
-    let [old, new] = ["old", "new"].map(|channel| store.channel_or_create(&name(channel)).unwrap());
-    let records = scaled(10_000) as u64;
-    (0..records).for_each(|key| put(&old, Key(key), &[0; 100]));
-    let full = store.memory();
-    store.remove_channel("old");
-    (0..records / 4).for_each(|key| put(&new, Key(key % 10), b"v"));
-    assert!(!store.reclaim(0), "nothing is left to do");
-    assert!(store.memory().records < full.records / 50);
+    let ten = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9].map(|key| (Key(key), &b"v"[..]));
+    for together in [false, true] {
+        let store = Store::new(StoreOptions { shard_bits: 0, seed: 1 });
+        let [old, new] =
+            ["old", "new"].map(|channel| store.channel_or_create(&name(channel)).unwrap());
+        let records = scaled(10_000) as u64;
+        (0..records).for_each(|key| put(&old, Key(key), &[0; 100]));
+        let full = store.memory();
+        store.remove_channel("old");
+        for _ in 0..records / 4 / 10 {
+            if together {
+                new.put_together(&ten, &mut Sequence::default(), |_| {}).unwrap();
+            } else {
+                ten.iter().for_each(|(key, value)| put(&new, *key, value));
+            }
+        }
+        assert!(!store.reclaim(0), "nothing is left to do");
+        assert!(store.memory().records < full.records / 50);
+    }
 }
 
 #[test]
@@ -284,6 +294,12 @@ fn values_that_are_too_big_change_nothing() {
     assert_eq!(channel.put(Key(2), &too_big, Notify::No), Err(PutError::TooBig));
     assert_eq!(channel.get(Key(1), <[u8]>::to_vec).as_deref(), Some(&b"before"[..]));
     assert_eq!(store.usage(), Usage { records: 1, value_bytes: 6 });
+    let (records, mut puts) = ([(Key(3), &b"v"[..]), (Key(1), &too_big), (Key(4), b"v")], 0);
+    let together = channel.put_together(&records, &mut Sequence::default(), |_| puts += 1);
+    assert_eq!((together, puts), (Err(PutError::TooBig), 1), "the first is put");
+    assert!(channel.contains(Key(3)) && !channel.contains(Key(4)));
+    assert_eq!(channel.get(Key(1), <[u8]>::to_vec).as_deref(), Some(&b"before"[..]));
+    assert_eq!(store.usage(), Usage { records: 2, value_bytes: 7 });
 }
 
 #[test]

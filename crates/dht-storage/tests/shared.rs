@@ -11,7 +11,8 @@ use std::{
 };
 
 use dht_storage::{
-    Change, Channel, Cursor, Event, Interest, Notify, PutError, Store, StoreOptions, Subscription,
+    Change, Channel, Cursor, Event, Interest, Notify, PutError, Sequence, Store, StoreOptions,
+    Subscription,
 };
 use dht_testkit::Rng;
 use dht_types::Key;
@@ -57,6 +58,7 @@ fn threads_do_not_disturb_each_other() {
     let channels = ["a", "b"].map(|name| channel(&store, name));
     let work = |thread: u64| {
         let (mut rng, mut model) = (Rng::new(thread), BTreeMap::new());
+        let mut sequence = Sequence::default();
         for _ in 0..OPERATIONS {
             let (at, key) = (rng.within(0..2), Key(rng.below(500) * 4 + thread));
             let old = model.get(&(at, key)).cloned();
@@ -64,10 +66,17 @@ fn threads_do_not_disturb_each_other() {
             if rng.one_in(3) {
                 assert_eq!(channels[at].remove(key, Notify::No), old.is_some());
                 model.remove(&(at, key));
-            } else {
+            } else if rng.one_in(2) {
                 let value = rng.bytes(0..300);
                 channels[at].put(key, &value, Notify::No).expect("there is memory");
                 model.insert((at, key), value);
+            } else {
+                let values = [0, 1, 2].map(|_| rng.bytes(0..300));
+                let keys = [key, Key(rng.below(500) * 4 + thread), key];
+                let records = [0, 1, 2].map(|at| (keys[at], &values[at][..]));
+                let together = channels[at].put_together(&records, &mut sequence, |_| {});
+                together.expect("there is memory");
+                model.extend(keys.map(|key| (at, key)).into_iter().zip(values));
             }
             let keys = [key, Key(rng.below(2_000)), Key(rng.below(2_000))];
             channels[at].get_many(&keys, |position, value| {
@@ -140,8 +149,15 @@ fn a_channel_removed_under_its_writers_leaves_nothing_behind() {
             scope.spawn(move || {
                 let mut handle = channel(store, "c");
                 for at in 0..OPERATIONS {
-                    match handle.put(Key(at * 3 + thread), &[7; 50], Notify::No) {
-                        Ok(_) => {}
+                    let keys = [at, at + 1, at].map(|at| Key(at * 3 + thread));
+                    let put = if at % 2 == 0 {
+                        handle.put(keys[0], &[7; 50], Notify::No).map(|_| ())
+                    } else {
+                        let records = keys.map(|key| (key, &[7; 50][..]));
+                        handle.put_together(&records, &mut Sequence::default(), |_| {})
+                    };
+                    match put {
+                        Ok(()) => {}
                         Err(PutError::Closed) => handle = channel(store, "c"),
                         Err(error) => panic!("{error}"),
                     }

@@ -1,9 +1,13 @@
 //! A real node in a process of its own, in a folder of its own, on ports of its own.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher as _;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long a node may take to start or to stop before a test gives up on it.
@@ -12,6 +16,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// How often another pair of ports is tried when somebody else was faster.
 const PORT_TRIES: usize = 20;
+
+/// The first port that a test's node may have; services of the system are below.
+const PORT_MIN: u16 = 12_000;
 
 /// The legacy port of a node and the neo port, 100 above.
 const NEO_PORT_OFFSET: u16 = 100;
@@ -283,17 +290,35 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A port that is free, with the one 100 above it, a moment ago.
+///
+/// It is none of those that the system gives to outgoing connections: where a test's node is down
+/// for a moment, somebody's connection could get its port, or a client that tries to reach the node
+/// could even reach itself.
 #[must_use]
 pub fn free_port() -> u16 {
-    for _ in 0..PORT_TRIES {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("there are free ports");
-        let port = listener.local_addr().expect("bound").port();
-        let neo = port.checked_add(NEO_PORT_OFFSET);
-        if neo.is_some_and(|neo| TcpListener::bind((Ipv4Addr::LOCALHOST, neo)).is_ok()) {
+    let is_free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    let ports = u64::from(first_outgoing_port() - NEO_PORT_OFFSET - PORT_MIN);
+    // Another process begins elsewhere, this one goes on behind.
+    static NEXT: OnceLock<AtomicU64> = OnceLock::new();
+    let next = NEXT.get_or_init(|| AtomicU64::new(RandomState::new().hash_one(0)));
+    for _ in 0..ports {
+        let at = next.fetch_add(1, Ordering::Relaxed) % ports;
+        let port = PORT_MIN + u16::try_from(at).expect("fewer than there are");
+        if is_free(port) && is_free(port + NEO_PORT_OFFSET) {
             return port;
         }
     }
-    panic!("no free pair of ports in {PORT_TRIES} tries");
+    panic!("no free pair of ports from {PORT_MIN} on");
+}
+
+/// Where the ports of outgoing connections begin.
+fn first_outgoing_port() -> u16 {
+    /// That of Linux, where the system does not say.
+    const USUAL: u16 = 32_768;
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range");
+    let first = text.ok().and_then(|text| text.split_whitespace().next()?.parse().ok());
+    // A system may give all of them.
+    first.filter(|first| *first > 2 * PORT_MIN).unwrap_or(USUAL)
 }
 
 /// The other end of a connection: bytes by hand.

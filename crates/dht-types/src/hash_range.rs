@@ -59,6 +59,12 @@ impl HashRange {
         self.min <= key.position() && key.position() <= self.max
     }
 
+    /// Whether all positions of another one, which has some, lie in it.
+    #[must_use]
+    pub const fn covers(self, other: Self) -> bool {
+        !other.is_empty() && self.min <= other.min && other.max <= self.max
+    }
+
     /// Whether some position lies in both.
     #[must_use]
     pub const fn overlaps(self, other: Self) -> bool {
@@ -91,6 +97,8 @@ mod tests {
         assert!(range.contains(first) && range.contains(last));
         assert!(!range.contains(Key(0x0fff_u64.reverse_bits())));
         assert!(!range.contains(Key(0x2001_u64.reverse_bits())));
+        assert!(HashRange::FULL.covers(range) && range.covers(range));
+        assert!(!range.covers(HashRange::FULL) && !range.covers(upper_half));
     }
 
     #[test]
@@ -101,5 +109,7 @@ mod tests {
             assert!(!HashRange::EMPTY.contains(key) && HashRange::FULL.contains(key));
         }
         assert!(!HashRange::EMPTY.overlaps(HashRange::FULL));
+        assert!(!HashRange::FULL.covers(HashRange::EMPTY));
+        assert!(!HashRange::EMPTY.covers(HashRange::FULL));
     }
 }

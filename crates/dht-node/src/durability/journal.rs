@@ -26,7 +26,7 @@ use super::syncer::{Syncer, SyncerOptions};
 use crate::context::Clock;
 
 /// A frame is written before the end of the turn when it has so many bytes. So it has one entry
-/// more at most.
+/// more at most; or, when it cannot be written, those of the records that were put together.
 const FRAME_BYTES_MAX: usize = 1 << 20;
 /// How often a write that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);

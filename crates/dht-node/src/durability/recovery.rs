@@ -408,7 +408,7 @@ impl<'a> Apply<'a> {
 
     fn change(&mut self, change: &Change<'_>) -> Result<(), RecoveryError> {
         let Change { channel: name, sequence, key, value, .. } = *change;
-        if !self.options.hash_range.contains(key) && self.leaves_out(name, key)? {
+        if self.leaves_out(name, key)? {
             return Ok(());
         }
         let Target { channel, behind } = self.target(name)?;
@@ -445,8 +445,9 @@ impl<'a> Apply<'a> {
 
     /// Whether a key outside the range is left out, as one in a dump would be.
     fn leaves_out(&self, channel: &ChannelName, key: Key) -> Result<bool, RecoveryError> {
-        if self.options.foreign.iter().any(|part| part.contains(key)) {
-            return Ok(true);
+        let is_in = |part: &HashRange| part.contains(key);
+        if is_in(&self.options.hash_range) || self.options.foreign.iter().any(is_in) {
+            return Ok(false);
         }
         match self.options.out_of_range {
             OutOfRange::Load => Ok(false),

@@ -18,9 +18,9 @@ use super::{NeoStream, Outcome, Step, Stream};
 use crate::context::{Context, writer};
 use crate::ranges::RangeView;
 
-/// Most records that one step looks at. With a filter that matches nothing, this bounds the step;
-/// otherwise the batch is mostly full before.
-const SCAN_RECORDS_PER_STEP: usize = 4096;
+/// Most records that one step looks at: all other connections of the worker wait for it, so it
+/// takes about ten microseconds, and a batch is gathered over several turns.
+const SCAN_RECORDS_PER_STEP: usize = 64;
 
 /// A way through a channel.
 struct Scan {

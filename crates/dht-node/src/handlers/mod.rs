@@ -33,12 +33,13 @@ pub(crate) use info::CountStream;
 pub(crate) use listen::{ListenStream, PENDING_KEYS_MAX};
 pub(crate) use mirror::{MIRROR_CHANGES_MAX, MIRROR_EVENTS_MAX, MirrorStream};
 pub(crate) use move_part::MoveStream;
+pub(crate) use put::{NeoPuts, neo_many as neo_puts};
 pub(crate) use redistribute::RedistributeStream;
 pub(crate) use remove::remove_record;
 pub(crate) use update::UpdateWait;
 
 use crate::context::Context;
-use crate::moves::PurgeStream;
+use crate::moves::{ClaimStream, PurgeStream};
 
 /// How far a handler came.
 pub(crate) enum Outcome {
@@ -58,6 +59,7 @@ pub(crate) enum Stream {
     Count(CountStream),
     Move(MoveStream),
     Purge(Box<PurgeStream>),
+    Claim(ClaimStream),
 }
 
 /// How far a step of a stream came.

@@ -16,7 +16,7 @@ use dht_types::{HashRange, Key};
 use super::remove::remove_record;
 use super::{NeoStream, Outcome, Step, Stream};
 use crate::context::{Context, writer};
-use crate::moves::{GivePart, Job, Moves, PurgeStream, Requester, node_address};
+use crate::moves::{ClaimStream, GivePart, Job, Moves, PurgeStream, Requester, node_address};
 use crate::ranges::without;
 
 /// Records that are stored together: those of a batch, if they have more than 16 bytes each.
@@ -65,10 +65,9 @@ pub(super) fn legacy(cx: &mut Context, request: &MovePart<'_>, out: &mut Vec<u8>
             Some(part) => return drop_channel(cx, part, token, channel),
             None => no_such_move(),
         },
-        MoveMessage::Claim { token } => match Moves::claim(&cx.shared, token) {
-            Ok(range) => MoveReply::Claimed(range),
-            Err(why) => MoveReply::Refused(why),
-        },
+        MoveMessage::Claim { token } => {
+            return Outcome::Stream(Stream::Claim(ClaimStream::new(token)));
+        }
         MoveMessage::Cancel { token, part } => match Moves::cancel(&cx.shared, token, part) {
             MoveReply::NotClaimed => return purge(cx, part, token, MoveReply::NotClaimed, None),
             claimed if cx.shared.ranges.is_synced() => claimed,
@@ -228,7 +227,7 @@ fn put(cx: &mut Context, channel: &str, records: &[(Key, &[u8])]) -> Result<(), 
     if records.is_empty() {
         return Ok(());
     }
-    if cx.exceeds_limit(records.iter().map(|(_, value)| value.len()).sum()) {
+    if cx.exceeds_limit(records.iter().map(|(_, value)| value.len() as u64).sum()) {
         return Err("no room: the taker's size_limit is reached".to_owned());
     }
     let stored = cx.put_many(channel, records);

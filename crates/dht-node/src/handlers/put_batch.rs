@@ -67,7 +67,7 @@ fn store(
         if !cx.owns(key) {
             return Ok(Status::WrongNode);
         }
-        if cx.exceeds_limit(value.len()) {
+        if cx.exceeds_limit(value.len() as u64) {
             log::warn!(
                 target: "dhtnode.request.PutBatchRequest",
                 "Batch rejected: size limit exceeded"

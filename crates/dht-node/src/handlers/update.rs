@@ -104,7 +104,7 @@ fn write(cx: &mut Context, channel: &str, key: Key, new: &NewValue<'_>) -> Updat
     if !cx.owns(key) {
         return UpdateReply::WrongNode;
     }
-    if cx.exceeds_limit(new.value.len()) {
+    if cx.exceeds_limit(new.value.len() as u64) {
         return UpdateReply::Error;
     }
     for _ in 0..PUT_TRIES_MAX {

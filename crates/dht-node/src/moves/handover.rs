@@ -144,7 +144,7 @@ fn run(turn: GivingTurn, job: &Arc<GivePart>, pending: &Pending) {
                 progress.pause_micros
             );
             job.end(MoveReply::Finished(progress));
-            clean_up(shared, pending.part);
+            clean_up(shared, &[pending.part]);
         }
         Err(error) => {
             log::warn!("{} stays here: {error}", pending.part);

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! foreign 8000000000000000 ffffffffffffffff                not ours, whatever lies here of it
+//! taking  0123456789abcdef 8000.. ffff..                   a move that may make a part ours
 //! claimed 0123456789abcdef                                 a move that made a part ours
 //! pending 0123456789abcdef 8000.. ffff.. 127.0.0.1 10000   did the taker get it? ask there
 //! ```
@@ -38,6 +39,7 @@ pub(crate) struct Pending {
 pub(crate) struct Journal {
     path: PathBuf,
     pub(crate) foreign: Vec<HashRange>,
+    taking: Option<(MoveToken, HashRange)>,
     claimed: Vec<MoveToken>,
     pub(crate) pending: Option<Pending>,
     /// There are changes that are not on disk.
@@ -82,6 +84,9 @@ impl Journal {
         match words[..] {
             [] => {}
             ["foreign", min, max] => self.foreign.push(range(min, max)?),
+            ["taking", token, min, max] => {
+                self.taking = Some((MoveToken(hex(token)?), range(min, max)?));
+            }
             ["claimed", token] => self.claimed.push(MoveToken(hex(token)?)),
             ["pending", token, min, max, address, port] => {
                 self.pending = Some(Pending {
@@ -100,6 +105,9 @@ impl Journal {
         let mut text = String::new();
         for part in &self.foreign {
             text += &format!("foreign {:016x} {:016x}\n", part.min(), part.max());
+        }
+        if let Some((token, part)) = &self.taking {
+            text += &format!("taking {:016x} {:016x} {:016x}\n", token.0, part.min(), part.max());
         }
         for token in &self.claimed {
             text += &format!("claimed {:016x}\n", token.0);
@@ -145,6 +153,11 @@ impl Journal {
         }
     }
 
+    /// What is not ours, with this range; some of it may still be here.
+    pub(crate) fn leftovers(&self, owned: HashRange) -> Vec<HashRange> {
+        self.foreign.iter().flat_map(|&part| crate::ranges::gained(owned, part)).collect()
+    }
+
     /// Notes that a part is ours now.
     pub(crate) fn remove_foreign(&mut self, part: HashRange) {
         let parts = std::mem::take(&mut self.foreign);
@@ -153,8 +166,26 @@ impl Journal {
         }
     }
 
+    /// Notes that a part is coming in.
+    pub(crate) fn begin_taking(&mut self, token: MoveToken, part: HashRange) {
+        self.taking = Some((token, part));
+        self.add_foreign(part);
+    }
+
+    /// After a start with this range: what came in before was claimed if it is in it. That a claim
+    /// was noted is not synced, and its giver may ask for it when the part has moved on.
+    pub(crate) fn end_taking(&mut self, owned: HashRange) {
+        if let Some((token, part)) = self.taking.take_if(|(_, part)| owned.covers(*part)) {
+            self.defer(|journal| {
+                journal.remove_foreign(part);
+                journal.add_claimed(token);
+            });
+        }
+    }
+
     /// Notes that a move has made a part ours.
     pub(crate) fn add_claimed(&mut self, token: MoveToken) {
+        self.taking.take_if(|(taking, _)| *taking == token);
         self.claimed.push(token);
         let surplus = self.claimed.len().saturating_sub(CLAIMED_MAX);
         self.claimed.drain(..surplus);
@@ -207,6 +238,24 @@ mod tests {
         assert_eq!(journal.foreign, [HashRange::FULL]);
         journal.remove_foreign(HashRange::FULL);
         assert_eq!(journal.foreign, []);
+    }
+
+    #[test]
+    fn what_came_in_before_a_crash_was_claimed_if_it_is_in_the_range() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (token, part) = (MoveToken(7), range(10, 19));
+        let mut journal = Journal::read(dir.path()).expect("none is an empty one");
+        journal.change(|journal| journal.begin_taking(token, part)).expect("our folder");
+        let mut after = Journal::read(dir.path()).expect("ours");
+        assert_eq!(after, journal);
+        after.end_taking(range(0, 18));
+        assert_eq!((after.is_claimed(token), after.leftovers(range(0, 9))), (false, vec![part]));
+        after.end_taking(range(0, 19));
+        assert_eq!((after.is_claimed(token), after.leftovers(range(0, 9))), (true, vec![]));
+        // The claim reaches the disk with the next change.
+        after.change(|_| {}).expect("our folder");
+        let text = std::fs::read_to_string(dir.path().join(JOURNAL_FILE)).expect("there");
+        assert_eq!(text, "claimed 0000000000000007\n");
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub(crate) use journal::{JOURNAL_FILE, Journal, JournalError};
 pub(crate) use receiving::Receiving;
 pub(crate) use redistribute::{Redistribution, node_address};
 pub(crate) use settle::resolve;
-pub(crate) use taking::{Job, PurgeStream, Taking};
+pub(crate) use taking::{ClaimStream, Job, PurgeStream, Taking};
 
 use crate::context::Clock;
 use crate::driver::ConnId;

@@ -36,14 +36,23 @@ const SETTLE_RETRY: Duration = Duration::from_millis(500);
 /// Records that are looked at between two looks at other things.
 const SCAN_RECORDS: usize = 8192;
 
-/// Finds out whose the part of the last run is, and acts on it. To be started with the node.
-pub(crate) fn resolve(turn: GivingTurn, pending: Pending) -> std::io::Result<()> {
+/// Finds out whose the part of the last run is, and acts on it; and removes what it has left of
+/// others' parts. To be started with the node.
+pub(crate) fn resolve(
+    turn: GivingTurn,
+    pending: Option<Pending>,
+    mut leftovers: Vec<HashRange>,
+) -> std::io::Result<()> {
     let shared = Arc::clone(&turn.shared);
     shared.moves.spawn(move || {
-        if settle(&turn.shared, &pending) == Verdict::Taken {
-            clean_up(&turn.shared, pending.part);
+        if let Some(pending) = pending {
+            match settle(&turn.shared, &pending) {
+                Verdict::Taken => leftovers.push(pending.part),
+                Verdict::Ours => {}
+                Verdict::Stopped => return,
+            }
         }
-        drop(turn);
+        clean_up(&turn.shared, &leftovers);
     })
 }
 
@@ -161,8 +170,11 @@ fn take_back(shared: &Shared, part: HashRange) {
     log::info!("{part} is still ours");
 }
 
-/// Removes what is left here of a part that was given away, when no scan is at it any more.
-pub(super) fn clean_up(shared: &Shared, part: HashRange) {
+/// Removes what is left here of parts that are not ours, when no scan is at it any more. Also what
+/// was loaded of them: what is only left out comes back with the part, if it comes back, at the
+/// start after that.
+pub(super) fn clean_up(shared: &Shared, parts: &[HashRange]) {
+    let mut removed = 0;
     let give_up = (shared.moves.clock)() + OLD_SCANS_MAX;
     while shared.ranges.past_is_in_use() && (shared.moves.clock)() < give_up {
         if shared.moves.stop.wait(Duration::from_millis(10)) {
@@ -174,11 +186,12 @@ pub(super) fn clean_up(shared: &Shared, part: HashRange) {
         while let Some(from) = cursor {
             let mut found: Vec<Key> = Vec::new();
             cursor = channel.scan(from, SCAN_RECORDS, |key, _| {
-                if part.contains(key) {
+                if parts.iter().any(|part| part.contains(key)) {
                     found.push(key);
                 }
                 ControlFlow::Continue(())
             });
+            removed += found.len();
             if !found.is_empty() && !shared.moves.remove(shared, &channel, &found, Notify::No) {
                 return;
             }
@@ -188,5 +201,9 @@ pub(super) fn clean_up(shared: &Shared, part: HashRange) {
         }
     }
     let Usage { records, .. } = shared.store.usage();
-    log::info!("Removed what was left of {part}; {records} records are left");
+    let parts: Vec<_> = parts.iter().map(ToString::to_string).collect();
+    log::info!(
+        "Removed what was left of {}: {removed} records; {records} records are left",
+        parts.join(", ")
+    );
 }

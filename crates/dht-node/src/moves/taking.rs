@@ -135,7 +135,7 @@ impl Moves {
         let kept =
             prepared.map_err(|error| format!("the taker cannot keep a new hash range: {error}"));
         let noted = kept.and_then(|prepared| {
-            let noted = state.note(&shared.ranges, |journal| journal.add_foreign(part));
+            let noted = state.note(&shared.ranges, |journal| journal.begin_taking(token, part));
             noted
                 .map(|()| prepared)
                 .map_err(|error| format!("the taker cannot write its journal of moves: {error}"))
@@ -191,8 +191,8 @@ impl Moves {
         self.lock().busy_with_part -= 1;
     }
 
-    /// Makes the part ours. Returns the whole range.
-    pub(crate) fn claim(shared: &Shared, token: MoveToken) -> Result<HashRange, String> {
+    /// Makes the part ours; what came of it is in the log. Returns the whole range.
+    fn claim(shared: &Shared, token: MoveToken) -> Result<HashRange, String> {
         let mut state = shared.moves.lock();
         let taking = state.taking.take_if(|taking| taking.token == token);
         let Some(Taking { part, prepared: Some(prepared), .. }) = taking else {
@@ -237,8 +237,7 @@ impl Moves {
     pub(crate) fn cancel(shared: &Shared, token: MoveToken, part: HashRange) -> MoveReply {
         let mut state = shared.moves.lock();
         let owned = shared.ranges.current().0.owned;
-        let covers = owned.min() <= part.min() && part.max() <= owned.max() && !part.is_empty();
-        if state.journal.is_claimed(token) || covers {
+        if state.journal.is_claimed(token) || owned.covers(part) {
             return MoveReply::Claimed(owned);
         }
         state.taking.take_if(|taking| taking.token == token);
@@ -302,6 +301,31 @@ impl Job {
     fn end(&self, outcome: Result<(), String>) {
         *self.lock() = Some(outcome);
         self.requester.wake();
+    }
+}
+
+/// Makes the part ours in the turn after that in which it was asked for. Then what came with the
+/// question is in the log: as soon as the part is ours another worker may serve it, and a crash
+/// must not find records of it lost.
+pub(crate) struct ClaimStream {
+    token: MoveToken,
+    is_logged: bool,
+}
+
+impl ClaimStream {
+    pub(crate) const fn new(token: MoveToken) -> Self {
+        Self { token, is_logged: false }
+    }
+
+    pub(crate) fn step(&mut self, cx: &Context, out: &mut Vec<u8>) -> Step {
+        if !std::mem::replace(&mut self.is_logged, true) {
+            return Step::More;
+        }
+        let claimed = Moves::claim(&cx.shared, self.token);
+        let reply = claimed.map_or_else(MoveReply::Refused, MoveReply::Claimed);
+        Status::Ok.encode(&mut writer(out));
+        reply.encode_array(&mut writer(out));
+        Step::Done
     }
 }
 

@@ -3,19 +3,20 @@
 //!
 //! ```text
 //! input -> up to 64 requests looked at --+-- all Gets of one channel: looked up together
+//!                                        |-- all Puts of one channel: stored together
 //!                                        '-- others: their records prefetched, then one by one
 //! ```
 
 use std::time::Instant;
 
 use arrayvec::ArrayVec;
-use dht_protocol::neo::requests::Get;
+use dht_protocol::neo::requests::{Get, Put};
 use dht_protocol::neo::{Command, Request, RequestId, Server};
 use dht_types::Key;
 
 use super::TIMED;
 use crate::context::Context;
-use crate::handlers::{self, NeoGets};
+use crate::handlers::{self, NeoGets, NeoPuts};
 use crate::latency::Kind;
 use crate::session::{BATCH_REQUESTS, TOGETHER_MIN};
 
@@ -42,21 +43,23 @@ impl<'a> Batch<'a> {
         Self(batch)
     }
 
-    /// If all are Gets of one channel: answers them until the output is full, and is empty then.
-    /// Else fetches their records ahead; they are to be executed one by one.
+    /// If all are Gets of one channel, or Puts: answers them until the output is full, and is empty
+    /// then. Else fetches their records ahead; they are to be executed one by one.
     pub(super) fn prepare(&mut self, cx: &mut Context, input: &mut &'a [u8], out: &mut Vec<u8>) {
         if self.0.len() < TOGETHER_MIN {
             return;
         }
-        match self.gets(cx) {
-            Some(gets) => {
-                if let Some(last) = get(cx, &gets, out).checked_sub(1) {
-                    *input = self.0[last].rest;
-                }
-                self.0.clear();
-            }
-            None => cx.prefetch(self.0.iter().filter_map(|single| record_of(&single.request))),
+        let done = if let Some(gets) = self.gets(cx) {
+            get(cx, &gets, out)
+        } else if let Some(puts) = self.puts(cx) {
+            put(cx, &puts, out)
+        } else {
+            return cx.prefetch(self.0.iter().filter_map(|single| record_of(&single.request)));
+        };
+        if let Some(last) = done.checked_sub(1) {
+            *input = self.0[last].rest;
         }
+        self.0.clear();
     }
 
     /// All of them, if they are Gets of one channel, and of keys that no other node has a part in.
@@ -74,6 +77,22 @@ impl<'a> Batch<'a> {
         }
         Some(gets)
     }
+
+    /// The same for Puts.
+    fn puts(&self, cx: &Context) -> Option<NeoPuts<'a>> {
+        let Request::Put(Put { channel, .. }) = self.0.first()?.request else { return None };
+        let mut puts = NeoPuts { channel, ids: ArrayVec::new(), records: ArrayVec::new() };
+        for Single { id, request, .. } in &self.0 {
+            match request {
+                Request::Put(put) if put.channel == channel && cx.is_settled(put.key) => {
+                    puts.ids.push(*id);
+                    puts.records.push((put.key, put.value));
+                }
+                _ => return None,
+            }
+        }
+        Some(puts)
+    }
 }
 
 impl<'a> IntoIterator for Batch<'a> {
@@ -89,18 +108,37 @@ impl<'a> IntoIterator for Batch<'a> {
 fn get(cx: &mut Context, gets: &NeoGets<'_>, out: &mut Vec<u8>) -> usize {
     let began = (cx.clock)();
     let done = handlers::neo_gets(cx, gets, out);
-    let keys = &gets.keys[..done];
-    for &key in keys {
-        cx.sample(gets.channel, key);
-        let since = cx.timing.begin();
-        cx.timing.end(Kind::Neo(Command::Get), since);
-    }
-    if let Some(&key) = keys.first() {
-        let record = Some((gets.channel, key));
-        let now = (cx.clock)();
-        Run { command: Command::Get, record, count: done, began }.count(cx, now);
-    }
+    let records = gets.keys[..done].iter().map(|&key| (gets.channel, key));
+    executed(cx, Command::Get, records, began);
     done
+}
+
+/// Executes Puts until the output is full; returns how many.
+fn put(cx: &mut Context, puts: &NeoPuts<'_>, out: &mut Vec<u8>) -> usize {
+    let began = (cx.clock)();
+    let done = handlers::neo_puts(cx, puts, out);
+    let records = puts.records[..done].iter().map(|&(key, _)| (puts.channel, key));
+    executed(cx, Command::Put, records, began);
+    done
+}
+
+/// Measures requests about these records that were executed together.
+fn executed<'a>(
+    cx: &mut Context,
+    command: Command,
+    mut records: impl ExactSizeIterator<Item = (&'a str, Key)> + Clone,
+    began: Instant,
+) {
+    for (channel, key) in records.clone() {
+        cx.sample(channel, key);
+        let since = cx.timing.begin();
+        cx.timing.end(Kind::Neo(command), since);
+    }
+    let count = records.len();
+    if let record @ Some(_) = records.next() {
+        let now = (cx.clock)();
+        Run { command, record, count, began }.count(cx, now);
+    }
 }
 
 /// Requests of one kind that are executed one after the other and measured together: to look at

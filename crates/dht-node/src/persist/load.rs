@@ -59,7 +59,9 @@ pub enum OutOfRange {
 pub(crate) struct LoadOptions {
     /// The node's range.
     pub(crate) hash_range: HashRange,
-    /// Parts that were given away or not yet taken over: what a dump has of them is not ours.
+    /// Parts that were given away or not yet taken over. What is there of them is loaded all the
+    /// same, so that it can be removed, and that is logged: left out, it would be back when the
+    /// part is.
     pub(crate) foreign: Vec<HashRange>,
     /// What to do with records outside of it.
     pub(crate) out_of_range: OutOfRange,

@@ -93,6 +93,62 @@ fn a_taker_that_crashed_shows_nothing_of_what_came() {
     assert_eq!((taker.range(), taker.records("ch")), (lower_half(), BTreeMap::new()));
 }
 
+/// Begins a move, at once or when the node is done with what it has to clear up.
+fn begin(taker: &Node, token: MoveToken, part: HashRange) -> Mover {
+    let begin =
+        MoveMessage::Begin { version: MOVE_VERSION, token, part, records: 0, value_bytes: 0 };
+    wait_for("the taker to have time", || {
+        let mut mover = Mover::connect(taker);
+        match mover.ask(&begin) {
+            MoveReply::Done => Some(mover),
+            MoveReply::Refused(why) if why.starts_with("busy") => None,
+            other => panic!("{other:?}"),
+        }
+    })
+}
+
+fn bring(mover: &mut Mover, token: MoveToken, records: &[(u64, &[u8])]) {
+    let moved = records.iter().map(|(key, value)| Moved { key: Key(*key), value: Some(*value) });
+    let batch = batch(&moved.collect::<Vec<_>>());
+    let message = MoveMessage::Records { token, channel: "ch", batch: &batch };
+    assert_eq!(mover.ask(&message), MoveReply::Done);
+}
+
+/// What a node has left of a part that is not its own must not come back with the part: meanwhile
+/// its owner may have removed records.
+#[test]
+fn what_was_removed_meanwhile_does_not_come_back_with_the_part() {
+    let part = upper_half();
+    let taker = Node::start(lower_half());
+    let mut mover = begin(&taker, MoveToken(5), part);
+    bring(&mut mover, MoveToken(5), &[(1, b"old"), (3, b"old")]);
+    // The first time it has them in its log, the second time in a dump.
+    let taker = taker.crash_and_restart();
+    let mut mover = begin(&taker, MoveToken(6), part);
+    bring(&mut mover, MoveToken(6), &[(3, b"newer"), (5, b"newer")]);
+    let taker = taker.restart().crash_and_restart();
+    let mut mover = begin(&taker, MoveToken(7), part);
+    bring(&mut mover, MoveToken(7), &[(5, b"new")]);
+    let claim = MoveMessage::Claim { token: MoveToken(7) };
+    assert_eq!(mover.ask(&claim), MoveReply::Claimed(HashRange::FULL));
+    let expected = BTreeMap::from([(5, b"new".to_vec())]);
+    assert_eq!(taker.records("ch"), expected);
+    let taker = taker.crash_and_restart();
+    assert_eq!((taker.range(), taker.records("ch")), (HashRange::FULL, expected));
+}
+
+#[test]
+fn a_claim_is_remembered_after_a_crash_although_the_part_has_moved_on() {
+    let (token, part) = (MoveToken(5), upper_half());
+    let (taker, next) = (Node::start(HashRange::EMPTY), Node::start(HashRange::EMPTY));
+    let mut mover = begin(&taker, token, part);
+    assert_eq!(mover.ask(&MoveMessage::Claim { token }), MoveReply::Claimed(part));
+    let taker = taker.crash_and_restart();
+    assert!(matches!(move_part(&taker, &next, part), MoveReply::Finished(_)));
+    let cancel = MoveMessage::Cancel { token, part };
+    assert_eq!(Mover::connect(&taker).ask(&cancel), MoveReply::Claimed(HashRange::EMPTY));
+}
+
 /// Puts another range into the config file of a node that does not run.
 fn set_range(dir: &Path, old: HashRange, new: HashRange) {
     let file = dir.join("etc/config.ini");

@@ -11,6 +11,7 @@
 //! mirror         Mirror: changes
 //! mirror_refresh Mirror: all records, at the start, periodically, and when changes were lost
 //! mirror_removed Mirror of a channel that is removed
+//! puts_together  Puts of one channel that come together
 //! bounds         clients that ask for much and read little
 //! interleaved    requests of all kinds at once, against a `BTreeMap`
 //! both_protocols what one protocol does, seen by the other
@@ -28,6 +29,7 @@ mod interleaved;
 mod mirror;
 mod mirror_refresh;
 mod mirror_removed;
+mod puts_together;
 mod statuses;
 mod support;
 mod updates;

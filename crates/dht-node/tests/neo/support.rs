@@ -23,7 +23,7 @@ pub(crate) const CHANNEL: &str = "ch";
 /// A node in a folder that vanishes with it.
 pub(crate) struct Node {
     process: NodeProcess,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 impl Node {
@@ -34,8 +34,19 @@ impl Node {
 
     pub(crate) fn with(settings: &NodeSettings) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let exe = Path::new(env!("CARGO_BIN_EXE_dhtnode"));
-        Self { process: NodeProcess::start(exe, dir.path(), settings), _dir: dir }
+        Self { process: NodeProcess::start(Self::exe(), dir.path(), settings), dir }
+    }
+
+    fn exe() -> &'static Path {
+        Path::new(env!("CARGO_BIN_EXE_dhtnode"))
+    }
+
+    /// Kills it and starts it again.
+    pub(crate) fn restart(self) -> Self {
+        let Self { process, dir } = self;
+        let port = process.address().port();
+        process.kill();
+        Self { process: NodeProcess::restart(Self::exe(), dir.path(), port), dir }
     }
 
     /// A client that may do everything.

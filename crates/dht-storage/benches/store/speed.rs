@@ -2,7 +2,7 @@
 
 use std::{hint::black_box, ops::ControlFlow, time::Duration};
 
-use dht_storage::{Channel, Cursor, Notify};
+use dht_storage::{Channel, Cursor, Notify, Sequence};
 use dht_testkit::Rng;
 use dht_types::Key;
 
@@ -160,16 +160,51 @@ fn get(channel: &Channel, map: &Map, keys: &[u64]) {
     miss.print("miss", "");
 }
 
-fn overwrite(channel: &Channel, map: &mut Map, keys: &[u64]) {
-    let (value, mut case) = ([8; VALUE_BYTES], Case::default());
-    for keys in slices(keys, 3) {
-        case.run(
-            keys.len(),
-            || keys.iter().for_each(|&key| put(channel, key, &value)),
-            || keys.iter().for_each(|&key| drop(map.insert(key, value.into()))),
-        );
+/// A way to put values over others.
+type Overwrite = (&'static str, fn(&Channel, &[u64]));
+
+const OVERWRITES: [Overwrite; 3] = [
+    ("overwrite", put_each),
+    ("prefetch 64, put", put_prefetched),
+    ("put_together 64", put_batches),
+];
+
+const NEW_VALUE: [u8; VALUE_BYTES] = [8; VALUE_BYTES];
+
+fn put_each(channel: &Channel, keys: &[u64]) {
+    keys.iter().for_each(|&key| put(channel, key, &NEW_VALUE));
+}
+
+fn put_prefetched(channel: &Channel, keys: &[u64]) {
+    for keys in keys.chunks(64) {
+        let batch: Vec<Key> = keys.iter().map(|&key| Key(key)).collect();
+        channel.prefetch(&batch);
+        put_each(channel, keys);
     }
-    case.print("overwrite", "");
+}
+
+fn put_batches(channel: &Channel, keys: &[u64]) {
+    let mut sequence = Sequence::default();
+    for keys in keys.chunks(64) {
+        let batch: Vec<_> = keys.iter().map(|&key| (Key(key), &NEW_VALUE[..])).collect();
+        channel.put_together(&batch, &mut sequence, |_| {}).expect("there is memory");
+    }
+}
+
+fn overwrite(channel: &Channel, map: &mut Map, keys: &[u64]) {
+    let mut cases = OVERWRITES.map(|_| Case::default());
+    let slice = SLICE.min(keys.len() / OVERWRITES.len());
+    let mut parts = keys.chunks_exact(slice).cycle().skip(3 * ROUNDS);
+    for _ in 0..ROUNDS {
+        for ((_, ours), case) in OVERWRITES.iter().zip(&mut cases) {
+            let keys = parts.next().expect("it goes round");
+            let theirs = || keys.iter().for_each(|&key| drop(map.insert(key, NEW_VALUE.into())));
+            case.run(slice, || ours(channel, keys), theirs);
+        }
+    }
+    for (case, (name, _)) in cases.iter().zip(OVERWRITES) {
+        case.print(name, "");
+    }
 }
 
 fn scan(channel: &Channel, map: &Map) {

@@ -12,7 +12,7 @@
 
 use std::cmp::Reverse;
 
-use super::{BLOCKS, Full, Heap, SlotRef, region::SpanId};
+use super::{Full, Heap, SlotRef, region::SpanId};
 
 /// A heap with less than this is left alone: there is little to gain.
 const TOUCHED_BYTES_MIN: u64 = 128 << 10;
@@ -95,8 +95,7 @@ impl Heap {
         for (at, region) in self.regions.iter().enumerate() {
             for (head, span) in region.iter().flat_map(|region| region.spans()) {
                 if span.live > 0 && !span.class.is_index() && !span.is_victim {
-                    let id = u32::try_from(at * BLOCKS + head).expect("at most 2^17 spans");
-                    spans.push((span.class.number(), span.live, SpanId(id)));
+                    spans.push((span.class.number(), span.live, SpanId::new(at, head)));
                 }
             }
         }

@@ -238,7 +238,7 @@ impl Heap {
         let is_empty = span.live == 0;
         let next = next.map_or(u32::MAX, |slot| slot.0);
         region.bytes_mut()[slot.offset()..][..4].copy_from_slice(&next.to_le_bytes());
-        let id = SpanId((slot.region() * BLOCKS + head) as u32);
+        let id = SpanId::new(slot.region(), head);
         if !is_listed {
             self.list(id, class);
         }
@@ -274,7 +274,8 @@ impl Heap {
                 if !class.is_index() {
                     self.in_use.touched_bytes += u64::from(class.shape().slot_bytes);
                 }
-                SlotRef((id.0 << BLOCK_UNITS_LOG2) + offset / 4)
+                let block = (id.region() * BLOCKS + id.block()) as u32;
+                SlotRef((block << BLOCK_UNITS_LOG2) + offset / 4)
             }
         };
         if !self.span(id).has_room() {

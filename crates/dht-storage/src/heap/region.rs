@@ -9,7 +9,7 @@
 //! so that pages never reached cost nothing, and then whatever was freed: the freed slots form a
 //! list, each holding the reference of the next in its first four bytes.
 
-use std::ops::Range;
+use std::{num::NonZeroU32, ops::Range};
 
 use super::{SlotRef, class::BLOCK_BYTES, class::Class};
 use crate::raw::Pages;
@@ -19,17 +19,23 @@ pub(super) const BLOCKS: usize = 64;
 /// Bytes of a region.
 pub(super) const REGION_BYTES: usize = BLOCKS * BLOCK_BYTES;
 
-/// A span by its first block: region number * [`BLOCKS`] + block.
+/// A span by its first block: 1 + region number * [`BLOCKS`] + block, so that none at all takes no
+/// more memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SpanId(pub(super) u32);
+pub(super) struct SpanId(NonZeroU32);
 
 impl SpanId {
+    #[expect(clippy::cast_possible_truncation, reason = "at most 2^17 spans")]
+    pub(super) fn new(region: usize, block: usize) -> Self {
+        Self(NonZeroU32::MIN.saturating_add((region * BLOCKS + block) as u32))
+    }
+
     pub(super) const fn region(self) -> usize {
-        self.0 as usize / BLOCKS
+        (self.0.get() - 1) as usize / BLOCKS
     }
 
     pub(super) const fn block(self) -> usize {
-        self.0 as usize % BLOCKS
+        (self.0.get() - 1) as usize % BLOCKS
     }
 }
 

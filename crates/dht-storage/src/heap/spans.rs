@@ -1,8 +1,7 @@
 //! The life of a span: opened for a class, listed while it has room, closed when it is empty.
-#![expect(clippy::cast_possible_truncation, reason = "a region number is below REGIONS_MAX")]
 
 use super::{
-    BLOCKS, Class, Full, Heap,
+    Class, Full, Heap,
     region::{Region, SpanId},
 };
 
@@ -20,7 +19,7 @@ impl Heap {
                 (at, self.region_mut(at).open_span(class).expect("a new region has room"))
             }
         };
-        let id = SpanId((region * BLOCKS + head) as u32);
+        let id = SpanId::new(region, head);
         self.list(id, class);
         Ok(id)
     }

@@ -189,8 +189,13 @@ impl Segment {
 
     /// The entries at `count` positions from `first` on, gaps left out.
     pub(super) fn entries(&self, heap: &Heap, first: usize, count: usize) -> Vec<Entry> {
-        let entries = self.positions(heap).iter().map(|&bytes| Entry::read(bytes));
-        entries.skip(first).take(count).filter(|entry| !entry.is_empty()).collect()
+        let positions = self.positions(heap).get(first..).unwrap_or_default();
+        let positions = &positions[..count.min(positions.len())];
+        // One more: it is for who adds an entry.
+        let mut entries = Vec::with_capacity(positions.len().min(self.len()) + 1);
+        let all = positions.iter().map(|&bytes| Entry::read(bytes));
+        entries.extend(all.filter(|entry| !entry.is_empty()));
+        entries
     }
 
     /// Lets the entry at `position` refer to another slot.
@@ -213,10 +218,9 @@ impl Segment {
         }
         let home = self.home(entry.tag());
         let entries = &mut self.positions_mut(heap)[home..];
-        let is_empty = |bytes: &[u8; 8]| Entry::read(*bytes).is_empty();
-        let gap = entries.iter().position(is_empty).ok_or(NoGap)?;
-        let is_larger = |bytes: &[u8; 8]| Entry::read(*bytes).tag() > entry.tag();
-        let place = entries[..gap].iter().position(is_larger).unwrap_or(gap);
+        let gap = first_gap(entries).ok_or(NoGap)?;
+        let is_before = |bytes: &[u8; 8]| Entry::read(*bytes).tag() <= entry.tag();
+        let place = entries[..gap].partition_point(is_before);
         entries.copy_within(place..gap, place + 1);
         entries[place] = entry.bytes();
         self.len += 1;
@@ -295,6 +299,23 @@ impl Segment {
     fn positions_mut<'h>(&self, heap: &'h mut Heap) -> &'h mut [[u8; 8]] {
         heap.index_mut(self.slot, self.capacity())
     }
+}
+
+/// The first gap in whole lines.
+#[inline]
+fn first_gap(entries: &[[u8; 8]]) -> Option<usize> {
+    for (number, line) in entries.as_chunks::<LINE>().0.iter().enumerate() {
+        let mut mask = raw::tag_mask(line, Entry::EMPTY.tag());
+        while mask != 0 {
+            let at = mask.trailing_zeros() as usize;
+            // An entry may have that tag, too.
+            if Entry::read(line[at]).is_empty() {
+                return Some(number * LINE + at);
+            }
+            mask &= mask - 1;
+        }
+    }
+    None
 }
 
 /// Where the line starts that a tag belongs to.

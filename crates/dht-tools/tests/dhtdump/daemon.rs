@@ -2,11 +2,11 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    net::TcpListener,
+    net::Ipv4Addr,
     os::unix::net::UnixStream,
 };
 
-use dht_testkit::wait_for;
+use dht_testkit::{free_port, wait_for};
 
 use crate::{
     oneshot::{LIST, LISTED},
@@ -43,9 +43,7 @@ pub(crate) fn sigterm_leaves_no_partial_dump() {
 pub(crate) fn a_node_that_is_away_is_waited_for() {
     let dir = temporary_folder();
     std::fs::create_dir(dir.path().join("data")).expect("our folder");
-    let free = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let nobody = free.local_addr().expect("bound");
-    drop(free);
+    let nobody = (Ipv4Addr::LOCALHOST, free_port()).into();
     let mut dump = Dump::start(dir.path(), nobody, FAST, &[]);
     dump.wait_for_log("retrying in 2s");
     let begin = "Error [dhtnode.dhtdump.main] - Error during dht handshake: node 127.0.0.1:";

@@ -277,6 +277,16 @@ impl Bench {
         (NodesFile::new(&all), words)
     }
 
+    /// Waits until so many more answers were right.
+    fn serve(&self, answers: u64) {
+        let served = self.oracle.answers.load(SeqCst) + answers;
+        wait_for("clients to be served", || {
+            let has_failed = self.clients.iter().any(JoinHandle::is_finished);
+            assert!(!has_failed, "what a client found wrong is printed above");
+            (self.oracle.answers.load(SeqCst) >= served).then_some(())
+        });
+    }
+
     /// Ends the clients, and compares all that there is with what there must be.
     fn finish(self) {
         self.oracle.stop.store(true, SeqCst);
@@ -374,20 +384,14 @@ pub(crate) fn nothing_is_lost_whatever_is_killed() {
             let times = (1 + rng.below(3)).min(left);
             left -= times;
             for _ in 0..times {
-                let served = bench.oracle.answers.load(SeqCst) + rng.below(3000);
-                wait_for("clients to be served", || {
-                    (bench.oracle.answers.load(SeqCst) >= served).then_some(())
-                });
+                bench.serve(rng.below(3000));
                 let disturbance = Disturbance::random(rng);
                 disturbance.strike(&mut bench.nodes, &mut child, rng);
                 // Cuts are counted when they happen.
                 let count = u64::from(disturbance != Disturbance::Cut);
                 *struck.entry(disturbance).or_insert(0) += count;
             }
-            let served = bench.oracle.answers.load(SeqCst) + rng.below(1000);
-            wait_for("clients to be served", || {
-                (bench.oracle.answers.load(SeqCst) >= served).then_some(())
-            });
+            bench.serve(rng.below(1000));
             // What was not cut by now will not be.
             let cuts: u64 = bench.nodes.iter().map(|node| node.proxy().heal()).sum();
             *struck.entry(Disturbance::Cut).or_insert(0) += cuts;

@@ -34,6 +34,16 @@ pub(crate) struct Node {
     proxy: Option<Proxy>,
 }
 
+impl Drop for Node {
+    /// Keeps what it has, logs and data, where a test fails.
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.dir.disable_cleanup(true);
+            println!("kept: node {} in {}", self.address(), self.dir.path().display());
+        }
+    }
+}
+
 fn this() -> PathBuf {
     std::env::current_exe().expect("the test program itself")
 }
@@ -60,8 +70,9 @@ impl Node {
 
     /// One that all others, clients and nodes, reach by a net that can be cut.
     pub(crate) fn start_apart(range: HashRange) -> Self {
-        let node = Self::start(range);
-        Self { proxy: Some(Proxy::start(node.port)), ..node }
+        let mut node = Self::start(range);
+        node.proxy = Some(Proxy::start(node.port));
+        node
     }
 
     pub(crate) fn proxy(&self) -> &Proxy {

@@ -7,7 +7,7 @@ use std::path::Path;
 use dht_daemon::fatal;
 use dht_dump::{Beside, Disk, DumpReader, Entry, LogPosition, Manifest, TcmError};
 use dht_storage::{PutError, Store};
-use dht_types::{ChannelName, Key};
+use dht_types::{ChannelName, HashRange, Key};
 
 use super::fill::fill;
 use super::{LoadError, LoadOptions, OutOfRange};
@@ -189,11 +189,9 @@ impl<'a> FileLoad<'a> {
             );
             return Ok(false);
         }
-        if self.options.hash_range.contains(key) {
+        let is_in = |part: &HashRange| part.contains(key);
+        if is_in(&self.options.hash_range) || self.options.foreign.iter().any(is_in) {
             return Ok(true);
-        }
-        if self.options.foreign.iter().any(|part| part.contains(key)) {
-            return Ok(false);
         }
         self.out_of_range += 1;
         let load = self.out_of_range(key)?;
