@@ -18,9 +18,8 @@ use super::lanes::Batches;
 /// Changes that are kept for a feed. If there are more, its channel is sent afresh.
 const CHANGES_MAX: usize = 1024 * 1024;
 
-/// Bytes of records that go into one batch, a larger record excepted: few enough that the taker
-/// finds them in a near cache when it stores and logs them.
-const BATCH_BYTES: usize = 64 * 1024;
+/// Bytes of records that go into one batch, a larger record excepted.
+const BATCH_BYTES: usize = 256 * 1024;
 
 /// Records that one step of a scan looks at: those of full batches, if they are small.
 const SCAN_RECORDS: usize = 16_384;

@@ -23,7 +23,7 @@ use super::peer::{Peer, PeerError};
 const LANES: usize = 4;
 
 /// Batches of a lane that are on their way before the giver waits for an answer.
-const BATCHES_UNANSWERED_MAX: usize = 16;
+const BATCHES_UNANSWERED_MAX: usize = 8;
 
 /// See the module.
 pub(super) struct Lanes<'a> {
