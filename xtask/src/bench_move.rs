@@ -66,7 +66,11 @@ impl Options {
                 ("--workers", _) => options.workers = value.parse().map_err(wrong)?,
                 ("--values", "random" | "text") => options.is_text = value == "text",
                 ("--durability", _) => options.durability = value.to_owned(),
-                ("--bin", _) => options.bin = Some(value.into()),
+                ("--bin", _) => {
+                    // The programs run in folders of their own.
+                    let dir = std::path::absolute(value).map_err(|error| error.to_string())?;
+                    options.bin = Some(dir);
+                }
                 _ => return Err(USAGE.to_owned()),
             }
         }
