@@ -443,7 +443,7 @@ impl<'a> Apply<'a> {
         Ok(&self.channels[name])
     }
 
-    /// Whether a key outside the range is left out, as one in a dump would be.
+    /// Whether a key is left out, as one in a dump would be: because it is out of range.
     fn leaves_out(&self, channel: &ChannelName, key: Key) -> Result<bool, RecoveryError> {
         let is_in = |part: &HashRange| part.contains(key);
         if is_in(&self.options.hash_range) || self.options.foreign.iter().any(is_in) {

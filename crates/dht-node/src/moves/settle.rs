@@ -52,7 +52,9 @@ pub(crate) fn resolve(
                 Verdict::Stopped => return,
             }
         }
-        clean_up(&turn.shared, &leftovers);
+        if !leftovers.is_empty() {
+            clean_up(&turn.shared, &leftovers);
+        }
     })
 }
 
