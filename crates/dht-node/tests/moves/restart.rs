@@ -9,7 +9,7 @@ use dht_testkit::wait_for;
 use dht_types::{HashRange, Key};
 
 use crate::handover::batch;
-use crate::support::{Mover, Node, lower_half, move_part, name, upper_half};
+use crate::support::{Mover, Node, encode_move, lower_half, move_part, name, upper_half};
 
 fn journal(node: &Node) -> std::path::PathBuf {
     node.dir().join("data/moves")
@@ -135,6 +135,28 @@ fn what_was_removed_meanwhile_does_not_come_back_with_the_part() {
     assert_eq!(taker.records("ch"), expected);
     let taker = taker.crash_and_restart();
     assert_eq!((taker.range(), taker.records("ch")), (HashRange::FULL, expected));
+}
+
+/// As soon as a part is the taker's another worker may serve it, so all that came of it has to be
+/// in the log: also what came together with the claim.
+#[test]
+fn nothing_is_claimed_before_it_is_logged() {
+    let Some((taker, disk)) = Node::on_small_disk(HashRange::EMPTY) else { return };
+    let (token, part, value) = (MoveToken(5), upper_half(), vec![7; 100_000]);
+    let mut mover = begin(&taker, token, part);
+    disk.fill();
+    let batch = batch(&[Moved { key: Key(1), value: Some(&value) }]);
+    let records = MoveMessage::Records { token, channel: "ch", batch: &batch };
+    mover.0.send(&[encode_move(&records), encode_move(&MoveMessage::Claim { token })].concat());
+    assert_eq!(mover.0.receive_to_end(), [], "it cannot be logged, so nothing is answered");
+    disk.empty();
+    assert_eq!(taker.range(), HashRange::EMPTY);
+    let cancel = MoveMessage::Cancel { token, part };
+    wait_for("the log to be written again", || match Mover::connect(&taker).ask(&cancel) {
+        MoveReply::NotClaimed => Some(()),
+        MoveReply::Refused(why) if why.contains("the log cannot be written") => None,
+        other => panic!("{other:?}"),
+    });
 }
 
 #[test]

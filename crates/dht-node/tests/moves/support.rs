@@ -16,12 +16,15 @@ use dht_protocol::legacy::requests::{
 };
 use dht_protocol::legacy::{self, Request};
 use dht_protocol::wire::{Reader, Writer};
-use dht_testkit::{NodeProcess, NodeSettings, Peer, wait_for};
+use dht_testkit::{NodeProcess, NodeSettings, Peer, SmallDisk, wait_for};
 use dht_types::{ChannelName, HashRange, Key};
 use tempfile::TempDir;
 
 pub(crate) const OK: u32 = 200;
 pub(crate) const ERROR: u32 = 500;
+
+/// Bytes of a file system that can be filled.
+const DISK_BYTES: u64 = 4 << 20;
 
 /// A node in a folder that vanishes with it.
 pub(crate) struct Node {
@@ -60,6 +63,14 @@ impl Node {
     pub(crate) fn with(settings: &NodeSettings) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
         Self { process: NodeProcess::start(exe(), dir.path(), settings), dir }
+    }
+
+    /// One whose data lies in a file system that can be filled; none where that cannot be had.
+    pub(crate) fn on_small_disk(range: HashRange) -> Option<(Self, SmallDisk)> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let disk = SmallDisk::mount(&dir.path().join("data"), DISK_BYTES)?;
+        let process = NodeProcess::start(exe(), dir.path(), &settings(range));
+        Some((Self { process, dir }, disk))
     }
 
     pub(crate) fn settings(range: HashRange) -> NodeSettings {
@@ -217,6 +228,13 @@ pub(crate) fn unbatch(blob: &[u8]) -> Vec<(u64, Vec<u8>)> {
         .collect()
 }
 
+/// The request that a message about a move is.
+pub(crate) fn encode_move(message: &MoveMessage<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    message.encode(&mut Writer::new(&mut bytes));
+    encode(&Request::MovePart(MovePart { message: &bytes }))
+}
+
 /// A conversation about a move.
 pub(crate) struct Mover(pub(crate) Peer);
 
@@ -226,9 +244,7 @@ impl Mover {
     }
 
     pub(crate) fn send(&mut self, message: &MoveMessage<'_>) {
-        let mut bytes = Vec::new();
-        message.encode(&mut Writer::new(&mut bytes));
-        self.0.send(&encode(&Request::MovePart(MovePart { message: &bytes })));
+        self.0.send(&encode_move(message));
         assert_eq!(self.0.receive_u32(), OK);
     }
 
