@@ -148,7 +148,7 @@ fn nothing_is_claimed_before_it_is_logged() {
     let batch = batch(&[Moved { key: Key(1), value: Some(&value) }]);
     let records = MoveMessage::Records { token, channel: "ch", batch: &batch };
     mover.0.send(&[encode_move(&records), encode_move(&MoveMessage::Claim { token })].concat());
-    assert_eq!(mover.0.receive_to_end(), [], "it cannot be logged, so nothing is answered");
+    assert_eq!(mover.0.receive_to_end(), b"", "it cannot be logged, so nothing is answered");
     disk.empty();
     assert_eq!(taker.range(), HashRange::EMPTY);
     let cancel = MoveMessage::Cancel { token, part };
