@@ -157,11 +157,24 @@ impl Connection {
         self.closing = true;
     }
 
-    /// Lets the session work on what arrived, and on what waits from before.
-    pub(crate) fn work(&mut self, cx: &mut Context, received: &[u8]) {
+    /// What was received and is not used yet, for the driver to put more behind it.
+    pub(crate) const fn input(&mut self) -> &mut Vec<u8> {
+        &mut self.input
+    }
+
+    /// An input too large to be kept, once nothing is in it.
+    pub(crate) fn take_large_input(&mut self) -> Option<Vec<u8>> {
+        let is_large = self.input.is_empty() && self.input.capacity() > BUFFER_KEPT_BYTES;
+        is_large.then(|| std::mem::take(&mut self.input))
+    }
+
+    /// Lets the session work on what arrived, which is `received` and the last `appended` bytes of
+    /// the input, and on what waits from before.
+    pub(crate) fn work(&mut self, cx: &mut Context, received: &[u8], appended: usize) {
+        let arrived = received.len() + appended;
         if self.closing || !self.has_room() {
             self.input.extend_from_slice(received);
-            self.waiting.received(cx.timing.turn_at, received.len());
+            self.waiting.received(cx.timing.turn_at, arrived);
             self.session.gather(cx);
             // Whatever called for this turn calls once: its work is owed as soon as there is room.
             if self.progress == Progress::Idle {
@@ -172,7 +185,7 @@ impl Connection {
         cx.peer = self.peer;
         // Sent bytes at the front would count as waiting.
         self.waiting.compact(self.output.compact());
-        self.waiting.begin_turn(&mut cx.timing, received.len());
+        self.waiting.begin_turn(&mut cx.timing, arrived);
         let out = &mut self.output.bytes;
         let mark = out.len();
         let worked = if self.input.is_empty() {
@@ -190,11 +203,8 @@ impl Connection {
             self.input.drain(..taken);
             worked
         };
-        if self.input.is_empty() {
-            self.input.shrink_to(BUFFER_KEPT_BYTES);
-        }
         let (waits, output) = (self.input.len(), self.output.bytes.len());
-        self.waiting.end_turn(&mut cx.timing, received.len(), waits, output);
+        self.waiting.end_turn(&mut cx.timing, arrived, waits, output);
         if let Some(journal) = &mut cx.journal {
             self.wrote = (journal.take_mark(), mark);
         }

@@ -28,7 +28,7 @@ use crate::context::{Clock, UnixTime};
 use crate::control::{Control, StatsLog};
 use crate::counters::Counters;
 use crate::credentials::{self, FileError};
-use crate::driver::RECEIVE_BYTES;
+use crate::driver::RECEIVE_BYTES_MAX;
 use crate::handlers::{MIRROR_CHANGES_MAX, MIRROR_EVENTS_MAX, PENDING_KEYS_MAX};
 use crate::node::{Node, StartError};
 use crate::session::OUTPUT_BYTES_HIGH;
@@ -317,7 +317,7 @@ fn queues(counters: &[Arc<Counters>]) -> String {
 pub(crate) const fn queue_bounds() -> [(&'static str, usize); 5] {
     [
         ("output_bytes", OUTPUT_BYTES_HIGH),
-        ("input_bytes", BODY_BYTES_MAX + HEADER_BYTES + RECEIVE_BYTES),
+        ("input_bytes", BODY_BYTES_MAX + HEADER_BYTES + RECEIVE_BYTES_MAX),
         ("mirror_events", MIRROR_EVENTS_MAX),
         ("mirror_changes", MIRROR_CHANGES_MAX),
         ("listen_keys", PENDING_KEYS_MAX),

@@ -286,21 +286,26 @@ impl Worker {
         connection.queued = false;
         self.cx.conn = conn;
         if connection.wants_input() {
-            match self.driver.receive(conn) {
-                Received::Bytes(bytes, more) => {
-                    self.counters.bytes_received.add(bytes.len() as u64);
-                    // Behind the last bytes stands the end, which only another receive tells.
-                    connection.readable = more || connection.ends;
-                    connection.work(&mut self.cx, bytes);
+            let (bytes, appended, more) = match self.driver.receive(conn, connection.input()) {
+                Received::Bytes(bytes, more) => (bytes, 0, more),
+                Received::Appended(len, more) => (&[][..], len, more),
+                Received::Nothing => (&[][..], 0, false),
+                Received::Closed => {
+                    connection.end_of_input();
+                    self.touched.push(conn);
+                    return;
                 }
-                Received::Nothing => {
-                    connection.readable = false;
-                    connection.work(&mut self.cx, &[]);
-                }
-                Received::Closed => connection.end_of_input(),
-            }
+            };
+            let arrived = bytes.len() + appended;
+            self.counters.bytes_received.add(arrived as u64);
+            // Behind the last bytes stands the end, which only another receive tells.
+            connection.readable = more || (arrived > 0 && connection.ends);
+            connection.work(&mut self.cx, bytes, appended);
         } else {
-            connection.work(&mut self.cx, &[]);
+            connection.work(&mut self.cx, &[], 0);
+        }
+        if let Some(input) = connection.take_large_input() {
+            self.driver.recycle(input);
         }
         if connection.listens() && self.next_flush.is_none() {
             self.next_flush = Some((self.cx.clock)() + self.cx.shared.settings.listen_flush_period);

@@ -5,11 +5,8 @@ use std::time::Duration;
 
 use mio::{Events, Interest, Poll, Token, Waker, net::TcpStream};
 
-use super::{ConnId, Ready, Received, Sent};
-
-/// Most bytes that one receive takes, and so the most that one connection gets done in one turn
-/// before the others have theirs.
-pub(crate) const RECEIVE_BYTES: usize = 64 * 1024;
+use super::spares::Spares;
+use super::{ConnId, RECEIVE_BYTES, Ready, Received, Sent};
 
 /// Most events that one wait reports; the others come with the next.
 const EVENTS_MAX: usize = 1024;
@@ -23,6 +20,7 @@ pub(crate) struct MioDriver {
     events: Events,
     sockets: Vec<Option<TcpStream>>,
     buffer: Box<[u8]>,
+    spares: Spares,
 }
 
 impl MioDriver {
@@ -32,7 +30,7 @@ impl MioDriver {
         let waker = Waker::new(poll.registry(), WAKE)?;
         let events = Events::with_capacity(EVENTS_MAX);
         let buffer = vec![0; RECEIVE_BYTES].into_boxed_slice();
-        Ok((Self { poll, events, sockets: Vec::new(), buffer }, waker))
+        Ok((Self { poll, events, sockets: Vec::new(), buffer, spares: Spares::default() }, waker))
     }
 
     /// Takes a socket under a number that is free.
@@ -76,14 +74,19 @@ impl MioDriver {
     }
 
     /// Takes bytes that have arrived.
-    pub(crate) fn receive(&mut self, conn: ConnId) -> Received<'_> {
+    pub(crate) fn receive(&mut self, conn: ConnId, input: &mut Vec<u8>) -> Received<'_> {
         let Some(socket) = &mut self.sockets[conn] else { return Received::Closed };
         loop {
             match socket.read(&mut self.buffer) {
                 Ok(0) => return Received::Closed,
                 // A receive that was not filled has emptied the socket: no second call to be told.
                 Ok(len) => {
-                    return Received::Bytes(&self.buffer[..len], len == self.buffer.len());
+                    let is_filled = len == self.buffer.len();
+                    // It looks like a large message, of which most will be kept for the next turn.
+                    if is_filled && input.capacity() == 0 {
+                        *input = self.spares.take();
+                    }
+                    return Received::Bytes(&self.buffer[..len], is_filled);
                 }
                 Err(error) => match error.kind() {
                     ErrorKind::WouldBlock => return Received::Nothing,
@@ -92,6 +95,11 @@ impl MioDriver {
                 },
             }
         }
+    }
+
+    /// See [`Driver::recycle`](super::Driver::recycle).
+    pub(crate) fn recycle(&mut self, input: Vec<u8>) {
+        self.spares.give(input);
     }
 
     /// Sends as much as there is room for.

@@ -9,6 +9,7 @@
 
 mod mio;
 mod ring;
+mod spares;
 #[cfg(test)]
 mod tests;
 mod uring;
@@ -19,9 +20,16 @@ use std::time::Duration;
 
 use ::mio::Waker;
 
-pub(crate) use self::mio::{MioDriver, RECEIVE_BYTES};
+use self::mio::MioDriver;
 use self::uring::UringDriver;
 use crate::config::Io;
+
+/// Most bytes that one receive takes of short messages, and so the most that one connection gets
+/// done in one turn before the others have theirs.
+const RECEIVE_BYTES: usize = 64 * 1024;
+
+/// Most bytes that one receive takes.
+pub(crate) const RECEIVE_BYTES_MAX: usize = 256 * 1024;
 
 /// Which driver serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,15 +105,26 @@ impl Driver {
         }
     }
 
-    /// Takes bytes that have arrived, at most [`RECEIVE_BYTES`].
-    pub(crate) fn receive(&mut self, conn: ConnId) -> Received<'_> {
+    /// Takes bytes that have arrived, at most [`RECEIVE_BYTES`]; or, so that a large message comes
+    /// in few turns, as many as there are in `input` already, which is what the connection has
+    /// received and not used, and at most [`RECEIVE_BYTES_MAX`].
+    pub(crate) fn receive(&mut self, conn: ConnId, input: &mut Vec<u8>) -> Received<'_> {
         match self {
-            Self::Mio(driver) => driver.receive(conn),
-            Self::Uring(driver) => driver.receive(conn),
+            Self::Mio(driver) => driver.receive(conn, input),
+            Self::Uring(driver) => driver.receive(conn, input),
         }
     }
 
-    /// What the next [`Driver::receive`] will take, if that is known and in one piece.
+    /// Takes an input back that is empty and too large to be kept by a connection.
+    pub(crate) fn recycle(&mut self, input: Vec<u8>) {
+        match self {
+            Self::Mio(driver) => driver.recycle(input),
+            Self::Uring(driver) => driver.recycle(input),
+        }
+    }
+
+    /// What the next [`Driver::receive`] will take for an empty input, if that is known and in one
+    /// piece.
     pub(crate) fn peek(&self, conn: ConnId) -> Option<&[u8]> {
         match self {
             Self::Mio(_) => None,
@@ -152,6 +171,9 @@ pub(crate) struct Ready {
 pub(crate) enum Received<'a> {
     /// Bytes, and whether more may be waiting.
     Bytes(&'a [u8], bool),
+    /// So many bytes, which are at the end of the connection's input, and whether more may be
+    /// waiting.
+    Appended(usize, bool),
     /// Nothing for now.
     Nothing,
     /// The peer has closed, or the connection broke.

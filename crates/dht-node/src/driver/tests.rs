@@ -1,6 +1,7 @@
 //! What a worker relies on, for both drivers. Where the system refuses io_uring, one of them.
 
 use std::io::{ErrorKind, Read as _, Write as _};
+use std::mem;
 use std::net::{Ipv4Addr, TcpListener};
 
 use dht_testkit::for_seeds;
@@ -72,22 +73,38 @@ impl Bench {
         }
     }
 
-    /// One receive, as a worker's turn makes it.
+    /// One receive, as a worker's turn makes it. Every other connection takes what comes at once;
+    /// the others never do, so it all gathers in their input.
     fn receive(&mut self, number: ConnId) {
         let conn = &mut self.conns[number];
         if !conn.readable || conn.closed {
             return;
         }
-        let peeked = self.driver.peek(number).map(<[u8]>::to_vec);
-        match self.driver.receive(number) {
+        let keeps = !number.is_multiple_of(2);
+        let mut input = if keeps { mem::take(&mut conn.received) } else { Vec::new() };
+        let before = input.len();
+        let peeked = self.driver.peek(number).filter(|_| before == 0).map(<[u8]>::to_vec);
+        match self.driver.receive(number, &mut input) {
             Received::Bytes(bytes, more) => {
                 assert!(!bytes.is_empty() && bytes.len() <= RECEIVE_BYTES);
                 assert!(peeked.is_none_or(|peeked| peeked == bytes), "a promise");
-                conn.received.extend_from_slice(bytes);
+                input.extend_from_slice(bytes);
+                conn.readable = more || conn.ends;
+            }
+            Received::Appended(len, more) => {
+                assert!(len > 0 && len <= before.clamp(RECEIVE_BYTES, RECEIVE_BYTES_MAX));
+                assert_eq!(input.len(), before + len, "and nothing else has changed");
+                assert!(peeked.is_none(), "a promise");
                 conn.readable = more || conn.ends;
             }
             Received::Nothing => conn.readable = false,
             Received::Closed => conn.closed = true,
+        }
+        if keeps {
+            conn.received = input;
+        } else {
+            conn.received.extend_from_slice(&input);
+            self.driver.recycle(input);
         }
     }
 
@@ -198,7 +215,7 @@ fn bytes_in_front_of_an_end_come_before_it() {
         assert!(bench.conns[conn].received == sent, "{kind:?}");
         bench.driver.remove(conn);
         bench.wait();
-        assert!(matches!(bench.driver.receive(conn), Received::Closed));
+        assert!(matches!(bench.driver.receive(conn, &mut Vec::new()), Received::Closed));
         assert_eq!(bench.driver.send(conn, b"x"), Sent::Closed);
     }
 }

@@ -26,7 +26,8 @@ use rustix::io::Errno;
 use slab::Slab;
 
 use super::ring::{BUFFER_BYTES, Completion, Lease, Outcome, Ring};
-use super::{ConnId, RECEIVE_BYTES, Ready, Received, Sent};
+use super::spares::Spares;
+use super::{ConnId, RECEIVE_BYTES, RECEIVE_BYTES_MAX, Ready, Received, Sent};
 
 /// Most bytes of one send; more wait in the connection's output.
 const SEND_BYTES_MAX: usize = 256 * 1024;
@@ -52,8 +53,7 @@ pub(crate) struct UringDriver {
     to_receive: Vec<usize>,
     /// What the last receive has lent out.
     lent: Option<Lease>,
-    /// What it has joined from several buffers.
-    joined: Vec<u8>,
+    spares: Spares,
 }
 
 /// A socket, as long as the system has anything to do with it.
@@ -117,7 +117,7 @@ impl UringDriver {
             holding: Vec::new(),
             to_receive: Vec::new(),
             lent: None,
-            joined: Vec::new(),
+            spares: Spares::default(),
         };
         Ok((driver, waker))
     }
@@ -161,7 +161,7 @@ impl UringDriver {
         for lease in std::mem::take(&mut slot.leases) {
             self.ring.give_back(lease);
         }
-        slot.stash = Vec::new();
+        self.spares.give(std::mem::take(&mut slot.stash));
         slot.taken = 0;
         // It ends whatever runs; the completions tell when.
         if slot.sending || self.cancel_receive(number).is_err() {
@@ -224,6 +224,9 @@ impl UringDriver {
             let Some(slot) = self.slots.get_mut(number) else { continue };
             if slot.leases.is_empty() {
                 continue;
+            }
+            if slot.stash.capacity() == 0 {
+                slot.stash = self.spares.take();
             }
             slot.stash.drain(..slot.taken);
             slot.taken = 0;
@@ -362,13 +365,14 @@ impl UringDriver {
     }
 
     /// Takes bytes that have arrived.
-    pub(crate) fn receive(&mut self, conn: ConnId) -> Received<'_> {
+    pub(crate) fn receive(&mut self, conn: ConnId, input: &mut Vec<u8>) -> Received<'_> {
         self.return_lent();
         let Some(number) = self.of_conn.get(conn).copied().flatten() else {
             return Received::Closed;
         };
         let slot = &mut self.slots[number];
-        if slot.taken == slot.stash.len() && slot.leases.len() == 1 {
+        let is_one_piece = slot.taken == slot.stash.len() && slot.leases.len() == 1;
+        if is_one_piece && input.is_empty() {
             let lease = slot.leases.pop_front().expect("there is one");
             let lease = self.lent.insert(lease);
             return Received::Bytes(self.ring.bytes(lease), slot.ended);
@@ -376,24 +380,34 @@ impl UringDriver {
         if !slot.has_input() {
             return if slot.ended { Received::Closed } else { Received::Nothing };
         }
-        self.joined.clear();
+        if input.capacity() == 0 {
+            *input = self.spares.take();
+        }
+        let before = input.len();
+        let end = before + before.clamp(RECEIVE_BYTES, RECEIVE_BYTES_MAX);
         let stashed = &slot.stash[slot.taken..];
-        let stashed = &stashed[..stashed.len().min(RECEIVE_BYTES)];
-        self.joined.extend_from_slice(stashed);
+        let stashed = &stashed[..stashed.len().min(end - before)];
+        input.extend_from_slice(stashed);
         slot.taken += stashed.len();
         if slot.taken == slot.stash.len() {
-            (slot.stash, slot.taken) = (Vec::new(), 0);
-            while self.joined.len() + BUFFER_BYTES <= RECEIVE_BYTES
+            slot.taken = 0;
+            self.spares.give(std::mem::take(&mut slot.stash));
+            while input.len() + BUFFER_BYTES <= end
                 && let Some(lease) = slot.leases.pop_front()
             {
-                self.joined.extend_from_slice(self.ring.bytes(&lease));
+                input.extend_from_slice(self.ring.bytes(&lease));
                 self.ring.give_back(lease);
             }
             if slot.wants_receive() {
                 self.to_receive.push(number);
             }
         }
-        Received::Bytes(&self.joined, slot.has_input() || slot.ended)
+        Received::Appended(input.len() - before, slot.has_input() || slot.ended)
+    }
+
+    /// See [`Driver::recycle`](super::Driver::recycle).
+    pub(crate) fn recycle(&mut self, input: Vec<u8>) {
+        self.spares.give(input);
     }
 
     /// Takes as much as there is room for; it goes out with the next wait.
