@@ -24,7 +24,7 @@ use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::segment::{SegmentInfo, segment_path};
 
 /// Capacity that an empty frame keeps, in bytes.
-const FRAME_KEPT_BYTES: usize = 256 * 1024;
+const FRAME_KEPT_BYTES: usize = 512 * 1024;
 
 /// Where the workers of a node write.
 pub struct LogPlace {
