@@ -12,8 +12,8 @@
 //! locks are taken with `try_lock`: whoever holds one never waits for another, so nothing can
 //! deadlock, in whatever order they are taken.
 //!
-//! Records that are loaded come in runs of one shard, so one lock does: index lines are fetched
-//! ahead, then the records are put one after another.
+//! Records that are loaded come in runs of one shard, so one lock does: the index lines of those
+//! that come next are fetched ahead while one is put.
 #![expect(clippy::cast_possible_truncation, reason = "a batch and its shards are few")]
 
 use std::sync::MutexGuard;
@@ -25,9 +25,8 @@ use crate::{
     channel::{Change, Channel, PutError},
     mix::Place,
     record,
-    shard::{Shard, Shards},
+    shard::{CHUNK_RECORDS, Shard, Shards},
     table::{Guess, IndexLine},
-    usage::Usage,
 };
 
 /// Keys that are looked up or put together: about as many misses as a processor keeps in flight,
@@ -35,8 +34,14 @@ use crate::{
 /// microsecond or two.
 pub(crate) const BATCH: usize = 16;
 
-/// Most cache lines that are fetched ahead of one record.
-const RECORD_LINES_MAX: usize = 4;
+/// Most records that are put under one lock: as many as a step of a scan visits.
+const RUN: usize = CHUNK_RECORDS;
+
+/// No more of them once their values have so many bytes: to copy them takes a few microseconds.
+const RUN_BYTES: usize = 64 * 1024;
+
+/// So many records before its turn the index lines of one are fetched ahead.
+const AHEAD: usize = 8;
 
 /// Marks a key whose shard is not locked.
 const NOT_LOCKED: u8 = u8::MAX;
@@ -127,7 +132,7 @@ pub(crate) fn put(
     Ok(true)
 }
 
-/// Puts records of a channel in their order, in runs of up to [`BATCH`] neighbours in one shard.
+/// Puts records of a channel in their order, in runs of up to [`RUN`] neighbours in one shard.
 /// `done` is called behind each, under the lock: it must be short and must not use the store.
 pub(crate) fn put_many<'v>(
     shards: &Shards,
@@ -135,18 +140,19 @@ pub(crate) fn put_many<'v>(
     records: impl IntoIterator<Item = (Key, &'v [u8])>,
     mut done: impl FnMut(&mut Shard, Place),
 ) -> Result<(), PutError> {
-    let mut run = [(Place { shard: 0, tag: 0, low: 0 }, &[][..]); BATCH];
-    let mut len = 0;
+    let (mut run, mut bytes) = (ArrayVec::<(Place, &[u8]), RUN>::new(), 0);
     for (key, value) in records {
         let place = shards.mixer.place(key);
-        if len == BATCH || (len > 0 && run[0].0.shard != place.shard) {
-            put_run(shards, channel, &run[..len], &mut done)?;
-            len = 0;
+        let is_of_another = run.first().is_some_and(|(first, _)| first.shard != place.shard);
+        if is_of_another || run.is_full() || bytes >= RUN_BYTES {
+            put_run(shards, channel, &run, &mut done)?;
+            run.clear();
+            bytes = 0;
         }
-        run[len] = (place, value);
-        len += 1;
+        bytes += value.len();
+        run.push((place, value));
     }
-    if len == 0 { Ok(()) } else { put_run(shards, channel, &run[..len], &mut done) }
+    if run.is_empty() { Ok(()) } else { put_run(shards, channel, &run, &mut done) }
 }
 
 /// Puts records of one shard under one lock.
@@ -156,21 +162,35 @@ fn put_run(
     run: &[(Place, &[u8])],
     done: &mut impl FnMut(&mut Shard, Place),
 ) -> Result<(), PutError> {
-    shards.write(run[0].0.shard, |shard| {
-        if channel.is_removed() {
-            return Err(PutError::Closed);
+    let number = run[0].0.shard;
+    let shard = &mut *shards.lock(number);
+    if channel.is_removed() {
+        return Err(PutError::Closed);
+    }
+    let id = channel.id();
+    let fetch = |shard: &Shard, (place, _): &(Place, &[u8])| {
+        let Some(table) = shard.table(id) else { return };
+        table.index_line(shard.heap(), place.tag).prefetch();
+        // Where the home of a record is full it goes there.
+        let behind = table.index_line_behind(shard.heap(), place.tag);
+        behind.inspect(IndexLine::prefetch);
+    };
+    run.iter().take(AHEAD).for_each(|record| fetch(shard, record));
+    for (at, &(place, value)) in run.iter().enumerate() {
+        if let Some(record) = run.get(at + AHEAD) {
+            fetch(shard, record);
         }
-        if let Some(table) = shard.table(channel.id()) {
-            for (place, _) in run {
-                table.index_line(shard.heap(), place.tag).prefetch();
-            }
-        }
-        for &(place, value) in run {
-            shard.update(channel.id(), place, |_| Change::Put(value, ()))?;
+        let result = shard.update(id, place, |_| Change::Put(value, ()));
+        if result.is_ok() {
             done(shard, place);
         }
-        Ok(())
-    })
+        // So often as if each batch of them were put by itself.
+        if (at + 1).is_multiple_of(BATCH) || at + 1 == run.len() || result.is_err() {
+            shards.after_write(number, shard);
+        }
+        result?;
+    }
+    Ok(())
 }
 
 impl<'a> Locks<'a> {
@@ -207,20 +227,12 @@ impl<'a> Locks<'a> {
             let shard = self.guards.get(usize::from(guard)).map(|guard| &**guard);
             lookups.push(LookUp::start(shard, channel, place));
         }
-        let lines = self.record_lines();
+        let lines = self.guards.first().map_or(1, |shard| shard.usage().record_lines());
         let mut any_behind = false;
         lookups.iter_mut().for_each(|lookup| any_behind |= lookup.read_line(lines));
         if any_behind {
             lookups.iter_mut().for_each(|lookup| lookup.read_line_behind(lines));
         }
-    }
-
-    /// Cache lines that hold a record of the mean length, wherever in its first one it begins. Of a
-    /// long one the processor expects the rest by itself.
-    fn record_lines(&self) -> usize {
-        let usage = self.guards.first().map_or_else(Usage::default, |shard| shard.usage());
-        let value_bytes = (usage.value_bytes / usage.records.max(1)) as usize;
-        record::record_bytes(value_bytes).div_ceil(64).min(RECORD_LINES_MAX - 1) + 1
     }
 }
 

@@ -185,7 +185,7 @@ impl Channel {
     }
 
     /// Inserts or replaces many records in their order, telling no subscriber: for loading. Quick
-    /// if neighbours lie in [one shard](Channel::shard_of): each run of up to 16 takes its lock
+    /// if neighbours lie in [one shard](Channel::shard_of): each run of up to 64 takes its lock
     /// once, and their cache misses overlap. On an error those before the one that failed are
     /// there.
     pub fn put_many<'v>(

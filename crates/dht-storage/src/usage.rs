@@ -2,6 +2,11 @@
 
 use std::ops::{Add, Sub};
 
+use crate::record;
+
+/// Most cache lines that are fetched ahead of one record.
+const RECORD_LINES_MAX: usize = 4;
+
 /// Records and the bytes of their values. Keys and overhead are not counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -9,6 +14,16 @@ pub struct Usage {
     pub records: u64,
     /// Sum of the lengths of their values.
     pub value_bytes: u64,
+}
+
+impl Usage {
+    /// Cache lines that hold a record of the mean length, wherever in its first one it begins. Of a
+    /// long one the processor expects the rest by itself.
+    #[expect(clippy::cast_possible_truncation, reason = "a length in memory")]
+    pub(crate) fn record_lines(self) -> usize {
+        let value_bytes = (self.value_bytes / self.records.max(1)) as usize;
+        record::record_bytes(value_bytes).div_ceil(64).min(RECORD_LINES_MAX - 1) + 1
+    }
 }
 
 impl Add for Usage {

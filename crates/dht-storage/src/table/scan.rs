@@ -25,7 +25,8 @@ impl Table {
     /// segments) from a place on. Records of one tag are never parted.
     pub(crate) fn chunk(&self, heap: &Heap, tag: u32, low: u32, count: usize) -> Chunk {
         let (entries, next) = self.entries_from(heap, tag, count);
-        entries.iter().for_each(|entry| _ = heap.prefetch(entry.slot(), 2));
+        let lines = self.usage.record_lines();
+        entries.iter().for_each(|entry| _ = heap.prefetch(entry.slot(), lines));
         let with_low =
             |entry: Entry| (entry.tag(), record::low(heap.bytes(entry.slot())), entry.slot());
         let mut records: Vec<_> = entries.into_iter().map(with_low).collect();
@@ -41,7 +42,8 @@ impl Table {
     pub(crate) fn evacuate(&mut self, heap: &mut Heap, tag: u32, count: usize) -> Option<u32> {
         let (mut entries, next) = self.entries_from(heap, tag, count);
         entries.retain(|entry| heap.is_victim(entry.slot()));
-        entries.iter().for_each(|entry| _ = heap.prefetch(entry.slot(), 2));
+        let lines = self.usage.record_lines();
+        entries.iter().for_each(|entry| _ = heap.prefetch(entry.slot(), lines));
         for entry in entries {
             // Without memory it stays where it is, until the next evacuation.
             let Ok(slot) = heap.copy(entry.slot()) else { continue };

@@ -191,10 +191,16 @@ impl Segment {
     pub(super) fn entries(&self, heap: &Heap, first: usize, count: usize) -> Vec<Entry> {
         let positions = self.positions(heap).get(first..).unwrap_or_default();
         let positions = &positions[..count.min(positions.len())];
-        // One more: it is for who adds an entry.
-        let mut entries = Vec::with_capacity(positions.len().min(self.len()) + 1);
-        let all = positions.iter().map(|&bytes| Entry::read(bytes));
-        entries.extend(all.filter(|entry| !entry.is_empty()));
+        // One more: for the gaps behind the last one, and for who adds an entry.
+        let mut entries = vec![Entry::EMPTY; positions.len().min(self.len()) + 1];
+        let mut len = 0;
+        // Without a branch on what is a gap: nothing could foresee it.
+        for &bytes in positions {
+            let entry = Entry::read(bytes);
+            entries[len] = entry;
+            len += usize::from(!entry.is_empty());
+        }
+        entries.truncate(len);
         entries
     }
 
@@ -337,8 +343,13 @@ fn spread(depth: u8, entries: &[Entry], homes: usize) -> impl Iterator<Item = us
 
 /// The capacity that suits these entries, and how many of its positions are homes.
 fn layout(depth: u8, entries: &[Entry]) -> Result<(usize, usize), Full> {
-    let fits_all =
-        |capacity, homes| spread(depth, entries, homes).last().is_none_or(|last| last < capacity);
+    // The last entry lies as far behind some entry's home as there are entries between.
+    let fits_all = |capacity, homes| {
+        let last = |(at, entry): (usize, &Entry)| {
+            home(entry.tag(), depth, homes) + (entries.len() - 1 - at)
+        };
+        entries.iter().enumerate().map(last).max().is_none_or(|last| last < capacity)
+    };
     let mut capacity = capacity_for(entries.len());
     while !fits_all(capacity, homes_for(capacity)) {
         if capacity == CAPACITY_MAX {
