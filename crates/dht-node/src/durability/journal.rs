@@ -25,8 +25,9 @@ use super::keeper::Keeper;
 use super::syncer::{Syncer, SyncerOptions};
 use crate::context::Clock;
 
-/// A frame is written before the end of the turn when it has so many bytes, which are still in a
-/// near cache then. So it has one entry more at most; or, when it cannot be written, those of the records that were put together.
+/// A frame is written before the end of the turn when it has so many bytes: they are still in a
+/// near cache then. So it has one entry more at most; or, when it cannot be written, those of the
+/// records that were put together.
 const FRAME_BYTES_MAX: usize = 256 * 1024;
 /// How often a write that failed is tried again.
 const RETRY: Duration = Duration::from_secs(1);
