@@ -3,11 +3,15 @@
 use std::thread;
 
 use dht_testkit::neo::array;
-use dht_testkit::{NodeSettings, Rng};
+use dht_testkit::{NodeSettings, Rng, SmallDisk, wait_for};
 
 use crate::mirror::{CHANGES, Told, told};
-use crate::support::{CHANNEL, Node, Records, command, records, workers};
+use crate::support::{CHANNEL, Client, Node, Records, command, records, workers};
 use crate::wire::{self, SUPPORTED};
+
+/// Codes of answers to a Put.
+const SUCCESS: u8 = 1;
+const ERROR: u8 = 3;
 
 /// A record that is there from the beginning; to remove it ends a test.
 const LAST: u64 = u64::MAX;
@@ -134,4 +138,80 @@ fn puts_go_into_a_new_channel_when_theirs_is_removed_meanwhile() {
     client.put_all(CHANNEL, &all);
     assert!(client.records(CHANNEL) == all);
     assert!(node.restart().client().records(CHANNEL) == all);
+}
+
+/// The ids of the Puts that were answered with success, out of all that a node has said.
+fn successes(said: &[u8]) -> Vec<u64> {
+    let (mut rest, mut ids) = (said, Vec::new());
+    while let Some((header, behind)) = rest.split_first_chunk::<10>() {
+        let len = u64::from_le_bytes(header[1..9].try_into().expect("eight bytes"));
+        let (body, behind) = behind.split_at(usize::try_from(len).expect("fits memory"));
+        let (id, payload) = body.split_first_chunk().expect("an id");
+        if payload == [SUCCESS] {
+            ids.push(u64::from_le_bytes(*id));
+        }
+        rest = behind;
+    }
+    ids
+}
+
+/// Several connections in a turn, so that some puts of it fill the frame that cannot be written, and
+/// others come behind them.
+#[test]
+fn a_log_that_runs_full_among_puts_has_all_that_were_answered() {
+    const CLIENTS: u64 = 8;
+    const PUTS: u64 = 60;
+    for level in ["os", "disk"] {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let Some(disk) = SmallDisk::mount(folder.path(), 6_000_000) else { return };
+        let settings = workers(1).with("Log", "durability", level);
+        let data = folder.path().join("data");
+        let data = data.to_str().expect("a plain path");
+        let node = Node::with(&settings.with("Server", "data_dir", data));
+        node.client().put(CHANNEL, LAST, b"before");
+        disk.leave_free(2_000_000);
+
+        let (mut answered, mut key) = (Records::new(), 0);
+        loop {
+            let clients: Vec<Client> = (0..CLIENTS).map(|_| node.client()).collect();
+            let mut asked = Vec::new();
+            for mut client in clients {
+                let mut bytes = Vec::new();
+                for _ in 0..PUTS {
+                    key += 1;
+                    bytes.extend(wire::message(key, &wire::put(CHANNEL, key, &value(key))));
+                }
+                client.peer.send(&bytes);
+                client.peer.finish_sending();
+                asked.push(client);
+            }
+            let before = answered.len();
+            for mut client in asked {
+                let ids = successes(&client.peer.receive_to_end());
+                answered.extend(ids.into_iter().map(|id| (id, value(id))));
+            }
+            if answered.len() < before + usize::try_from(CLIENTS * PUTS).expect("small") {
+                break;
+            }
+        }
+        assert!((500..2_000).contains(&answered.len()), "{}", answered.len());
+        let refused = node.client().ask(&wire::put(CHANNEL, 0, b"refused"));
+        assert_eq!(refused, [ERROR]);
+
+        disk.empty();
+        let again = || node.client().ask(&wire::put(CHANNEL, LAST, b"after")) == [SUCCESS];
+        wait_for("writes", || again().then_some(()));
+        answered.insert(LAST, b"after".to_vec());
+        let found = node.restart().client().records(CHANNEL);
+        for (key, value) in &answered {
+            assert_eq!(found.get(key), Some(value), "{level}: {key}");
+        }
+        // Of a turn whose log failed nothing was answered, and some of it may be there.
+        assert!(!found.contains_key(&0) && found.keys().all(|&found| found <= key || found == LAST));
+    }
+}
+
+/// A kilobyte that tells its key.
+fn value(key: u64) -> Vec<u8> {
+    key.to_le_bytes().repeat(125)
 }

@@ -36,6 +36,9 @@ const WRITERS: u64 = 2;
 /// Keys of records that are put at the start and stay begin here.
 const FILL_FROM: u64 = 1 << 32;
 
+/// So long no client should wait.
+const LONG: Duration = Duration::from_secs(3);
+
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
 }
@@ -130,11 +133,19 @@ fn persist<T>(
     let is_neo = matches!(client, Client::Neo(_));
     wait_for("a node to do it", || {
         oracle.tries.fetch_add(1, SeqCst);
-        if let Ok(answer) = ask(client) {
+        let began = now();
+        let answer = ask(client);
+        tell_if_long(began, || match &answer {
+            Ok(_) => "an answer".to_owned(),
+            Err(error) => format!("{error}"),
+        });
+        if let Ok(answer) = answer {
             oracle.answers.fetch_add(1, SeqCst);
             return Some(answer);
         }
+        let began = now();
         *client = Client::connect(oracle, is_neo);
+        tell_if_long(began, || "a connection".to_owned());
         None
     })
 }
@@ -164,6 +175,14 @@ fn write(oracle: &Oracle, writer: u64, is_neo: bool, mut rng: Rng) {
         times.push(now().saturating_duration_since(began));
     }
     oracle.write_times.lock().expect("nobody panics with it").extend(times);
+}
+
+/// What a client has waited for longer than [`LONG`].
+fn tell_if_long(began: Instant, what: impl FnOnce() -> String) {
+    let took = now().saturating_duration_since(began);
+    if took > LONG {
+        println!("  a client waited {:.1} s for this: {}", took.as_secs_f64(), what());
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "a client measures how long it waits")]
