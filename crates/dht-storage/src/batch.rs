@@ -40,7 +40,8 @@ const RUN: usize = CHUNK_RECORDS;
 /// No more of them once their values have so many bytes: to copy them takes a few microseconds.
 const RUN_BYTES: usize = 64 * 1024;
 
-/// So many records before its turn the index lines of one are fetched ahead.
+/// The index lines of so many records are fetched together, while those before them are put: the
+/// processor looks up several of their pages at a time.
 const AHEAD: usize = 8;
 
 /// Marks a key whose shard is not locked.
@@ -168,17 +169,18 @@ fn put_run(
         return Err(PutError::Closed);
     }
     let id = channel.id();
-    let fetch = |shard: &Shard, (place, _): &(Place, &[u8])| {
+    let fetch = |shard: &Shard, records: &[(Place, &[u8])]| {
         let Some(table) = shard.table(id) else { return };
-        table.index_line(shard.heap(), place.tag).prefetch();
-        // Where the home of a record is full it goes there.
-        let behind = table.index_line_behind(shard.heap(), place.tag);
-        behind.inspect(IndexLine::prefetch);
+        for (place, _) in records {
+            table.prefetch_for_insert(shard.heap(), place.tag);
+        }
     };
-    run.iter().take(AHEAD).for_each(|record| fetch(shard, record));
+    let mut rest = run;
+    fetch(shard, &run[..AHEAD.min(run.len())]);
     for (at, &(place, value)) in run.iter().enumerate() {
-        if let Some(record) = run.get(at + AHEAD) {
-            fetch(shard, record);
+        if at.is_multiple_of(AHEAD) {
+            rest = &rest[AHEAD.min(rest.len())..];
+            fetch(shard, &rest[..AHEAD.min(rest.len())]);
         }
         let result = shard.update(id, place, |_| Change::Put(value, ()));
         if result.is_ok() {

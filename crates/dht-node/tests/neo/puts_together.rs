@@ -207,7 +207,9 @@ fn a_log_that_runs_full_among_puts_has_all_that_were_answered() {
             assert_eq!(found.get(key), Some(value), "{level}: {key}");
         }
         // Of a turn whose log failed nothing was answered, and some of it may be there.
-        assert!(!found.contains_key(&0) && found.keys().all(|&found| found <= key || found == LAST));
+        assert!(
+            !found.contains_key(&0) && found.keys().all(|&found| found <= key || found == LAST)
+        );
     }
 }
 

@@ -130,6 +130,12 @@ impl Table {
         self.segments[self.locate(tag)].line_behind(heap, tag)
     }
 
+    /// Fetches the index lines ahead that adding a record with this tag most likely looks into.
+    #[inline]
+    pub(crate) fn prefetch_for_insert(&self, heap: &Heap, tag: u32) {
+        self.segments[self.locate(tag)].prefetch_for_insert(heap, tag);
+    }
+
     /// Adds a record that is not there yet. On [`Full`] nothing has changed.
     pub(crate) fn insert(
         &mut self,

@@ -32,6 +32,9 @@ pub(super) const CAPACITY_MAX: usize = INDEX_SLOTS[INDEX_SLOTS.len() - 1];
 /// Positions by which a large segment grows: a page of the system.
 const GROWTH: usize = INDEX_SLOTS[INDEX_SLOTS.len() - 2];
 
+/// Index lines in which an entry nearly always finds its gap.
+const GAP_LINES: usize = 3;
+
 /// How often a segment that loses its records one by one is tried to be made smaller, at most.
 const SHRINK_TRIES: usize = 16;
 
@@ -170,6 +173,15 @@ impl Segment {
     pub(super) fn line_behind<'h>(&self, heap: &'h Heap, tag: u32) -> Option<IndexLine<'h>> {
         let start = self.home(tag) + LINE;
         (start < self.capacity()).then(|| IndexLine(heap.index_line(self.slot, start)))
+    }
+
+    /// Fetches the first lines ahead in which there may be a gap for an entry with this tag.
+    #[inline]
+    pub(super) fn prefetch_for_insert(&self, heap: &Heap, tag: u32) {
+        let positions = &self.positions(heap)[self.home(tag)..];
+        for line in positions.as_chunks::<LINE>().0.iter().take(GAP_LINES) {
+            raw::prefetch(line.as_flattened());
+        }
     }
 
     /// Calls `f` with each entry whose tag is at least `tag`, in order, until it breaks.
@@ -343,13 +355,7 @@ fn spread(depth: u8, entries: &[Entry], homes: usize) -> impl Iterator<Item = us
 
 /// The capacity that suits these entries, and how many of its positions are homes.
 fn layout(depth: u8, entries: &[Entry]) -> Result<(usize, usize), Full> {
-    // The last entry lies as far behind some entry's home as there are entries between.
-    let fits_all = |capacity, homes| {
-        let last = |(at, entry): (usize, &Entry)| {
-            home(entry.tag(), depth, homes) + (entries.len() - 1 - at)
-        };
-        entries.iter().enumerate().map(last).max().is_none_or(|last| last < capacity)
-    };
+    let fits_all = |capacity, homes| all_fit(depth, entries, capacity, homes);
     let mut capacity = capacity_for(entries.len());
     while !fits_all(capacity, homes_for(capacity)) {
         if capacity == CAPACITY_MAX {
@@ -359,6 +365,22 @@ fn layout(depth: u8, entries: &[Entry]) -> Result<(usize, usize), Full> {
         capacity = round_up(capacity + 1);
     }
     Ok((capacity, homes_for(capacity)))
+}
+
+/// Whether [`spread`] places all of them below `capacity`. Behind an entry at its home the others need
+/// at least a position each; so the last is at the greatest of these sums. Written so that several
+/// are computed at a time: no branch, and sums of 64 bits whose highest bit tells of a negative one.
+fn all_fit(depth: u8, entries: &[Entry], capacity: usize, homes: usize) -> bool {
+    let (last, homes) = (capacity as u64 - 1, homes as u64);
+    let mut behind = entries.len() as u64;
+    let mut negative = 0;
+    for entry in entries {
+        behind -= 1;
+        let fraction = u64::from(entry.tag() << depth);
+        let home = ((fraction * homes) >> 32) & !(LINE as u64 - 1);
+        negative |= last.wrapping_sub(home + behind);
+    }
+    negative >> 63 == 0
 }
 
 /// The positions of lines that are homes; those behind them take what overflows at the end. Where
@@ -385,4 +407,29 @@ fn capacity_for(len: usize) -> usize {
 fn round_up(capacity: usize) -> usize {
     let small = INDEX_SLOTS.iter().find(|&&slots| slots >= capacity && slots <= GROWTH);
     small.copied().unwrap_or(capacity.next_multiple_of(GROWTH))
+}
+
+#[cfg(test)]
+mod tests {
+    use dht_testkit::for_seeds;
+
+    use super::*;
+
+    #[test]
+    fn entries_fit_if_the_last_one_gets_a_position() {
+        for_seeds(if cfg!(miri) { 3 } else { 300 }, |rng| {
+            let capacity = *rng.pick(&INDEX_SLOTS);
+            let (homes, depth) = (homes_for(capacity), rng.below(8) as u8);
+            // Many near the end, where they overflow.
+            let from = *rng.pick(&[0, u32::MAX - u32::MAX / 8]) >> depth;
+            let tags = u64::from((u32::MAX >> depth) - from) + 1;
+            let count = rng.within(0..capacity / 8 * 7 + 1);
+            let mut tags: Vec<u32> = (0..count).map(|_| from + rng.below(tags) as u32).collect();
+            tags.sort_unstable();
+            let entries: Vec<_> = tags.iter().map(|&tag| Entry::new(tag, SlotRef(0))).collect();
+            let last = spread(depth, &entries, homes).last();
+            let expected = last.is_none_or(|last| last < capacity);
+            assert_eq!(all_fit(depth, &entries, capacity, homes), expected, "{capacity} {count}");
+        });
+    }
 }
