@@ -68,6 +68,12 @@ pub fn compress_if_worth(records: &[u8], compressor: &mut Compressor, out: &mut 
     }
 }
 
+/// The same, and not compressed in any case.
+pub fn store(records: &[u8], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(records.len() as u64).to_le_bytes());
+    dht_lzo::store(records, out);
+}
+
 /// The records of a batch: where they are if it is not compressed, else decompressed into `buffer`.
 pub fn records_of<'a>(batch: &'a [u8], buffer: &'a mut Vec<u8>) -> Result<&'a [u8], BatchError> {
     if let Some((len, stream)) = batch.split_first_chunk()
@@ -121,6 +127,9 @@ mod tests {
             decompress(batch, &mut read).expect("our own batch");
             assert_eq!(read, records);
             assert_eq!(records_of(batch, &mut read), Ok(&records[..]));
+            let mut stored = Vec::new();
+            store(&records, &mut stored);
+            assert_eq!(records_of(&stored, &mut read), Ok(&records[..]));
             let wrong = [&(records.len() as u64 + 1).to_le_bytes(), &batch[8..]].concat();
             assert!(records_of(&wrong, &mut read).is_err());
         });

@@ -408,7 +408,7 @@ impl<'a> Giver<'a> {
             return Ok(());
         }
         self.last_said = now;
-        Ok(self.lanes.send(self.feeds[at].channel.name(), &mut self.batches)?)
+        Ok(self.lanes.send(self.feeds[at].channel.name(), &mut self.batches, now)?)
     }
 }
 

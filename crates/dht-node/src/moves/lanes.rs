@@ -11,6 +11,8 @@
 //! What is not about one key waits until all lanes are answered. So does the step to one lane,
 //! which is made before the part is frozen: what is sent from then on is in order with the claim.
 
+use std::time::Instant;
+
 use dht_protocol::batch;
 use dht_protocol::legacy::batch::Compressor;
 use dht_protocol::legacy::requests::{MoveMessage, MoveReply, MoveToken};
@@ -18,6 +20,7 @@ use dht_types::Key;
 
 use super::Stop;
 use super::peer::{Peer, PeerError};
+use super::way::{Way, WayFinder};
 
 /// Lanes of a move: as many of the taker's workers can be busy with it.
 const LANES: usize = 4;
@@ -31,6 +34,7 @@ pub(super) struct Lanes<'a> {
     token: MoveToken,
     /// At least one.
     lanes: Vec<Lane>,
+    way: WayFinder,
     compressor: Compressor,
 }
 
@@ -74,7 +78,7 @@ impl<'a> Lanes<'a> {
     /// One lane, the main one.
     pub(super) fn new(stop: &'a Stop, token: MoveToken, main: Peer) -> Self {
         let lanes = vec![Lane { peer: main, unanswered: 0 }];
-        Self { stop, token, lanes, compressor: Compressor::new() }
+        Self { stop, token, lanes, way: WayFinder::new(), compressor: Compressor::new() }
     }
 
     /// Connects the others.
@@ -99,14 +103,22 @@ impl<'a> Lanes<'a> {
 
     /// Sends records of a channel, at least an empty batch; the batches are empty afterwards. Waits
     /// for answers only if many are due.
-    pub(super) fn send(&mut self, channel: &str, batches: &mut Batches) -> Result<(), PeerError> {
-        let is_empty = batches.bytes() == 0;
+    pub(super) fn send(
+        &mut self,
+        channel: &str,
+        batches: &mut Batches,
+        now: Instant,
+    ) -> Result<(), PeerError> {
+        let bytes = batches.bytes();
+        let is_empty = bytes == 0;
+        let way = self.way.next(bytes, now);
         for (lane, records) in self.lanes.iter_mut().zip(&mut batches.0) {
             if records.is_empty() && !is_empty {
                 continue;
             }
-            lane.peer.write_records(self.token, channel, |out| {
-                batch::compress_if_worth(records, &mut self.compressor, out);
+            lane.peer.write_records(self.token, channel, |out| match way {
+                Way::Stored => batch::store(records, out),
+                Way::Compressed => batch::compress_if_worth(records, &mut self.compressor, out),
             });
             records.clear();
             records.shrink_to(1024 * 1024);

@@ -7,6 +7,7 @@
 //! settle.rs           whose the part is, if that is not certain; what follows from that
 //! taking.rs           its other end
 //! lanes.rs          the connections over which records go
+//! way.rs            whether they are compressed
 //! changes.rs        which records changed since they were sent
 //! peer.rs           the connection to the other node
 //! journal.rs        what must be known after a crash
@@ -25,6 +26,7 @@ mod receiving;
 mod redistribute;
 mod settle;
 mod taking;
+mod way;
 
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
