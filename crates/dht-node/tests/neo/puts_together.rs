@@ -155,8 +155,8 @@ fn successes(said: &[u8]) -> Vec<u64> {
     ids
 }
 
-/// Several connections in a turn, so that some puts of it fill the frame that cannot be written, and
-/// others come behind them.
+/// Several connections in a turn, so that some puts of it fill the frame that cannot be written,
+/// and others come behind them.
 #[test]
 fn a_log_that_runs_full_among_puts_has_all_that_were_answered() {
     const CLIENTS: u64 = 8;

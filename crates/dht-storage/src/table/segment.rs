@@ -367,9 +367,10 @@ fn layout(depth: u8, entries: &[Entry]) -> Result<(usize, usize), Full> {
     Ok((capacity, homes_for(capacity)))
 }
 
-/// Whether [`spread`] places all of them below `capacity`. Behind an entry at its home the others need
-/// at least a position each; so the last is at the greatest of these sums. Written so that several
-/// are computed at a time: no branch, and sums of 64 bits whose highest bit tells of a negative one.
+/// Whether [`spread`] places all of them below `capacity`. Behind an entry at its home the others
+/// need at least a position each; so the last is at the greatest of these sums. Written so that
+/// several are computed at a time: no branch, and differences whose highest bit tells of a negative
+/// one.
 fn all_fit(depth: u8, entries: &[Entry], capacity: usize, homes: usize) -> bool {
     let (last, homes) = (capacity as u64 - 1, homes as u64);
     let mut behind = entries.len() as u64;
