@@ -175,21 +175,16 @@ fn put_run(
             table.prefetch_for_insert(shard.heap(), place.tag);
         }
     };
-    let mut rest = run;
-    fetch(shard, &run[..AHEAD.min(run.len())]);
-    for (at, &(place, value)) in run.iter().enumerate() {
-        if at.is_multiple_of(AHEAD) {
-            rest = &rest[AHEAD.min(rest.len())..];
-            fetch(shard, &rest[..AHEAD.min(rest.len())]);
-        }
-        let result = shard.update(id, place, |_| Change::Put(value, ()));
-        if result.is_ok() {
+    let mut chunks = run.chunks(AHEAD).peekable();
+    fetch(shard, chunks.peek().copied().unwrap_or_default());
+    while let Some(records) = chunks.next() {
+        fetch(shard, chunks.peek().copied().unwrap_or_default());
+        let result: Result<(), PutError> = records.iter().try_for_each(|&(place, value)| {
+            shard.update(id, place, |_| Change::Put(value, ()))?;
             done(shard, place);
-        }
-        // So often as if each batch of them were put by itself.
-        if (at + 1).is_multiple_of(BATCH) || at + 1 == run.len() || result.is_err() {
-            shards.after_write(number, shard);
-        }
+            Ok(())
+        });
+        shards.after_write(number, shard);
         result?;
     }
     Ok(())
