@@ -286,21 +286,22 @@ impl Worker {
         connection.queued = false;
         self.cx.conn = conn;
         if connection.wants_input() {
-            let (bytes, appended, more) = match self.driver.receive(conn, connection.input()) {
-                Received::Bytes(bytes, more) => (bytes, 0, more),
-                Received::Appended(len, more) => (&[][..], len, more),
-                Received::Nothing => (&[][..], 0, false),
-                Received::Closed => {
-                    connection.end_of_input();
-                    self.touched.push(conn);
-                    return;
-                }
+            let received = match self.driver.receive(conn, connection.input()) {
+                Received::Bytes(bytes, more) => Some((bytes, 0, more)),
+                Received::Appended(len, more) => Some((&[][..], len, more)),
+                Received::Nothing => Some((&[][..], 0, false)),
+                Received::Closed => None,
             };
-            let arrived = bytes.len() + appended;
-            self.counters.bytes_received.add(arrived as u64);
-            // Behind the last bytes stands the end, which only another receive tells.
-            connection.readable = more || (arrived > 0 && connection.ends);
-            connection.work(&mut self.cx, bytes, appended);
+            match received {
+                Some((bytes, appended, more)) => {
+                    let arrived = bytes.len() + appended;
+                    self.counters.bytes_received.add(arrived as u64);
+                    // Behind the last bytes stands the end, which only another receive tells.
+                    connection.readable = more || (arrived > 0 && connection.ends);
+                    connection.work(&mut self.cx, bytes, appended);
+                }
+                None => connection.end_of_input(),
+            }
         } else {
             connection.work(&mut self.cx, &[], 0);
         }
