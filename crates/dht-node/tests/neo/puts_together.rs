@@ -145,7 +145,9 @@ fn successes(said: &[u8]) -> Vec<u64> {
     let (mut rest, mut ids) = (said, Vec::new());
     while let Some((header, behind)) = rest.split_first_chunk::<10>() {
         let len = u64::from_le_bytes(header[1..9].try_into().expect("eight bytes"));
-        let (body, behind) = behind.split_at(usize::try_from(len).expect("fits memory"));
+        // The connection may have ended in the middle of a message.
+        let len = usize::try_from(len).expect("fits memory");
+        let Some((body, behind)) = behind.split_at_checked(len) else { break };
         let (id, payload) = body.split_first_chunk().expect("an id");
         if payload == [SUCCESS] {
             ids.push(u64::from_le_bytes(*id));
