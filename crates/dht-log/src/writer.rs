@@ -23,7 +23,8 @@ use crate::frame::{FRAME_HEADER_BYTES, seal, seed};
 use crate::header::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::segment::{SegmentInfo, segment_path};
 
-/// Capacity that an empty frame keeps, in bytes.
+/// Capacity that an empty frame keeps, in bytes: a node writes one of 256 KiB at once, and a buffer
+/// that grows doubles.
 const FRAME_KEPT_BYTES: usize = 512 * 1024;
 
 /// Where the workers of a node write.

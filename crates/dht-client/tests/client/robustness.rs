@@ -145,6 +145,7 @@ async fn task(world: Arc<World>, channel: Channel, number: u64) {
                 }
             }
         }
+        // Now and then it is idle, so that its connection may break with nothing on the way.
         if rng.one_in(50) {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -222,6 +223,7 @@ async fn nodes_go_and_come_back_under_load() {
     let tasks: Vec<_> = (0..TASKS)
         .map(|number| tokio::spawn(task(Arc::clone(&world), channel.clone(), number)))
         .collect();
+    // How long the load goes on; nothing is expected of it but right answers.
     tokio::time::sleep(duration()).await;
     world.over.store(true, SeqCst);
     for task in tasks {
